@@ -1,0 +1,95 @@
+//! What one read of the user's files gives.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::color::{AppName, Color, Role};
+use crate::policy::Policy;
+use crate::rendering::Rendering;
+
+/// Who runs the instances of an app.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    #[default]
+    Docker,
+    Process,
+}
+
+/// An app as its files say it, rendered for both colors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Project {
+    pub app: AppName,
+    pub engine: EngineKind,
+    /// Folder of the first file; where `docker compose` is run for the plain services.
+    pub directory: PathBuf,
+    pub files: Vec<PathBuf>,
+    /// Services with `x-baton`.
+    pub services: Vec<Service>,
+    /// Services without: started once with plain Compose, in dependency order, then left alone.
+    pub plain: Vec<PlainService>,
+    /// One rendering per color and role; the preview ones only where `x-baton.preview` asks.
+    pub renderings: Vec<(Color, Role, Rendering)>,
+    /// Every key that was changed or dropped, and what is not part of a release. For the plan.
+    pub notices: Vec<Notice>,
+}
+
+/// A service with `x-baton`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub policy: Policy,
+    /// Docker engine only.
+    pub image: Option<Image>,
+    pub replicas: u32,
+    /// The Compose healthcheck of the service, as the file says it; None if it has none.
+    pub has_compose_healthcheck: bool,
+}
+
+/// Where a service's image comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// `registry.example/shop/api:1.4`, or what Compose would name a built image.
+    pub reference: String,
+    /// The service has `build:`.
+    pub build: bool,
+    /// `always`, `missing`, `never`, `build`, … as the file says.
+    pub pull_policy: Option<String>,
+}
+
+/// A service without `x-baton`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlainService {
+    pub name: String,
+    /// Compose's own hash of its configuration (`config --hash`), to see whether its part changed.
+    pub config_hash: Option<String>,
+    /// Plain services this one needs started first.
+    pub depends_on: Vec<String>,
+}
+
+/// One line of the plan about the user's file: `services.api.container_name: dropped, …`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Key path, e.g. `services.api.ports`.
+    pub key: String,
+    /// What Baton did and why, one sentence.
+    pub text: String,
+}
+
+/// Image IDs (`sha256:…`) by service, as the command line pulled or built them.
+pub type FetchedImages = BTreeMap<String, FetchedImage>;
+
+/// An image that is on the machine now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedImage {
+    /// `sha256:<64 hex>`: what the color runs.
+    pub id: String,
+    /// What the file named.
+    pub reference: String,
+    /// `name@sha256:…` when it was pulled.
+    pub repo_digest: Option<String>,
+}

@@ -1,0 +1,44 @@
+//! Releases, plans, the journal, and the steps that pass traffic from one release to the next.
+//!
+//! The way of a deploy, in reading order:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`control`] | [`ControlPlane`](control::ControlPlane): what the daemon's API calls: deploy, rollback, switch, status, … |
+//! | [`plan`] | [`Plan`](plan::Plan), [`StepName`](plan::StepName): what a deploy is made of; `strategy` writes it |
+//! | `step` | one file a step: what it does, and how it is undone |
+//! | [`journal`] | what was written before and after each step ran |
+//! | `run` | walks a plan, journals it, undoes it on failure; `recover` does so after a crash |
+//! | [`receipt`] | the proof at the end |
+//!
+//! Beside that way:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`release`] | [`Release`](release::Release): image, rendering, policy; numbered per app |
+//! | [`slots`] | what is in each color of an app, and its role now |
+//! | `store` | the SQLite database: releases, slots, deploys, journal, receipts, events |
+//! | [`router`] | [`Router`](router::Router): publishes the live colors to what carries traffic; `embedded` is Baton's proxy |
+//! | `health` | is an instance ready? HTTP, the Compose healthcheck, or TCP |
+//! | `supervise` | follows the engine's events: unroute on exit, restart what is live |
+//! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
+//! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
+//!
+//! This crate knows no HTTP framing and no command line.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod error;
+pub mod journal;
+pub mod outcome;
+pub mod plan;
+pub mod progress;
+pub mod receipt;
+pub mod release;
+pub mod request;
+pub mod router;
+pub mod slots;
+pub mod status;
+
+pub use control::ControlPlane;
+pub use error::DeployError;

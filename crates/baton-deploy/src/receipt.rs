@@ -1,0 +1,46 @@
+//! The proof printed and stored at the end of a deploy.
+
+use baton_compose::Color;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::plan::{DeployKind, StepName};
+use crate::release::ReleaseId;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub deploy: i64,
+    pub app: String,
+    pub kind: DeployKind,
+    pub release: ReleaseId,
+    pub previous: Option<ReleaseId>,
+    pub color: Color,
+    /// `live`, `failed`, `cancelled`, `taken back`.
+    pub outcome: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub ended_at: OffsetDateTime,
+    pub by: Option<String>,
+    /// Figures between the deploy's start and the end of its tail.
+    pub requests: u64,
+    pub failed: u64,
+    pub held: u64,
+    /// Longest time that a request was held in milliseconds.
+    pub longest_gap_ms: u64,
+    /// In flight on the old color at the switch, and answered by it.
+    pub in_flight_at_switch: u64,
+    /// Cut because `drain.connections` was over.
+    pub cut: u64,
+    /// Time from the first to the last step, and each step's own, in milliseconds.
+    pub duration_ms: u64,
+    pub steps: Vec<StepTime>,
+    /// What memory the two colors used at most, in bytes.
+    pub memory: Vec<(Color, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepTime {
+    pub step: StepName,
+    pub ms: u64,
+}

@@ -1,0 +1,88 @@
+//! A release: an image, its rendering for both colors, its policy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use baton_compose::project::FetchedImages;
+use baton_compose::{AppName, Color, EngineKind, Project, Role};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// `r7`: the number of a release of one app. `r0` is what plain Compose ran before Baton.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReleaseId(pub u64);
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "r{}", self.0)
+    }
+}
+
+impl FromStr for ReleaseId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ReleaseId, String> {
+        text.strip_prefix('r')
+            .and_then(|digits| digits.parse().ok())
+            .map(ReleaseId)
+            .ok_or_else(|| format!("expected a release such as r7, found {text:?}"))
+    }
+}
+
+impl Serialize for ReleaseId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReleaseId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ReleaseId, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Everything that is needed to start it again without the user's files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    pub id: ReleaseId,
+    pub app: AppName,
+    /// As the files said it, with a rendering per color and role.
+    pub project: Project,
+    /// Image IDs by service; empty for the process engine.
+    pub images: FetchedImages,
+    /// Instances of `r0`, which were adopted rather than made; empty for every other release.
+    #[serde(default)]
+    pub adopted: BTreeMap<String, Vec<baton_engine::InstanceId>>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+impl Release {
+    #[must_use]
+    pub fn engine(&self) -> EngineKind {
+        self.project.engine
+    }
+
+    /// The rendering of one color in one role, images and release number not yet filled in.
+    #[must_use]
+    pub fn rendering(&self, color: Color, role: Role) -> Option<&baton_compose::Rendering> {
+        self.project
+            .renderings
+            .iter()
+            .find(|(c, r, _)| (*c, *r) == (color, role))
+            .map(|(_, _, rendering)| rendering)
+    }
+
+    /// What the user calls its image: the reference of its first service with one.
+    #[must_use]
+    pub fn image(&self) -> String {
+        self.images
+            .values()
+            .next()
+            .map(|image| image.reference.clone())
+            .unwrap_or_default()
+    }
+}

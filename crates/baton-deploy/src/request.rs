@@ -1,0 +1,44 @@
+//! What a deploy is asked with. Sent by the command line over the control socket.
+
+use std::time::Duration;
+
+use baton_compose::{AppName, Color, Project};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Strategy;
+use crate::release::ReleaseId;
+
+/// `baton deploy`. The daemon answers with a deploy id and waits, in the step *fetch*, for the images.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeployRequest {
+    pub project: Project,
+    pub strategy: Option<Strategy>,
+    /// Deploy even if image and configuration are what is live now.
+    pub force: bool,
+    /// Wait so long for the app's lock; None: exit 5 at once.
+    pub wait_lock: Option<Duration>,
+    /// Who asks, for events and the receipt (`SO_PEERCRED` user name, CI variables).
+    pub by: Option<String>,
+}
+
+/// `baton rollback`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    pub app: AppName,
+    /// None: the release that was live before this one.
+    pub to: Option<ReleaseId>,
+    /// `--env current`: today's rendering (from the user's files) with the old images.
+    pub current: Option<Project>,
+    pub wait_lock: Option<Duration>,
+    pub by: Option<String>,
+}
+
+/// `baton switch`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SwitchRequest {
+    pub app: AppName,
+    /// None: the other color.
+    pub to: Option<Color>,
+    pub wait_lock: Option<Duration>,
+    pub by: Option<String>,
+}

@@ -1,0 +1,140 @@
+//! The one trait that `docker` and `process` implement.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use baton_compose::rendering::Rendering;
+use baton_compose::{AppName, Color, Role};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::{EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Usage};
+
+/// One color of one app: the place where a release runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot {
+    pub app: AppName,
+    pub color: Color,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.app, self.color)
+    }
+}
+
+/// What to start in a slot. The rendering has its images and its release number filled in.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    pub slot: &'a Slot,
+    /// `7` for `r7`; a label of each container.
+    pub release: u64,
+    pub role: Role,
+    pub rendering: &'a Rendering,
+    /// Services of the rendering to start now: workers start after the switch, the others before.
+    pub services: &'a [String],
+}
+
+/// Runs the instances of slots. Every method may be called again after a crash at any point and then
+/// ends well: a step of a deploy is run again when its outcome was never written.
+///
+/// Cancel safety: none is promised; callers run a method to its end.
+#[async_trait]
+pub trait Engine: Send + Sync + fmt::Debug {
+    /// Can instances be started now? The error says what is missing and what to do.
+    async fn check(&self) -> Result<(), EngineError>;
+
+    /// Makes the shared networks and volumes, clears what an earlier release left in the slot
+    /// (only services in `start.services`; anonymous volumes too), and starts them. Instances that already run this very
+    /// release in this slot are kept. Returns when they were started, not when they are healthy.
+    /// Starts without a restart policy: [`Engine::set_live`] gives the live color its own.
+    async fn start(&self, start: Start<'_>) -> Result<Vec<Instance>, EngineError>;
+
+    /// Everything of `slot` that exists, running or not, also what a former daemon started.
+    async fn instances(&self, slot: &Slot) -> Result<Vec<Instance>, EngineError>;
+
+    /// One instance as it is now; None when it is gone.
+    async fn inspect(&self, id: &InstanceId) -> Result<Option<Instance>, EngineError>;
+
+    /// Starts an instance of the live color again after it ended. Its address may be another one.
+    async fn restart(&self, id: &InstanceId) -> Result<Instance, EngineError>;
+
+    /// Sends the stop signal, waits `stop_grace_period`, then kills. Idempotent.
+    async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError>;
+
+    /// Stops and removes everything of the slot; of `services` only, unless that is empty.
+    /// Idempotent; the user's networks and named volumes stay.
+    async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError>;
+
+    /// `true`: the slot becomes what a reboot revives, and the plain services find it by its plain
+    /// service names (docker: restart policy of the file, alias in the `_live` network).
+    /// `false`: neither any more; connections that are open stay usable. Idempotent.
+    async fn set_live(
+        &self,
+        slot: &Slot,
+        rendering: &Rendering,
+        live: bool,
+    ) -> Result<(), EngineError>;
+
+    /// Instances of this service that plain Compose (not Baton) started and that run; for adoption
+    /// as `r0`. Empty for engines without Compose.
+    async fn plain_instances(
+        &self,
+        app: &AppName,
+        service: &str,
+    ) -> Result<Vec<Instance>, EngineError>;
+
+    /// What happens to instances, from now on. A lagged receiver must list [`Engine::instances`] anew.
+    fn events(&self) -> broadcast::Receiver<EngineEvent>;
+
+    async fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError>;
+
+    /// The last `tail` lines, then, with `follow`, new ones until the receiver is dropped.
+    async fn logs(
+        &self,
+        id: &InstanceId,
+        tail: usize,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, EngineError>;
+
+    /// Runs the service's own Compose healthcheck once inside the instance; None where it has none.
+    async fn healthcheck(
+        &self,
+        id: &InstanceId,
+        timeout: Duration,
+    ) -> Result<Option<HealthcheckResult>, EngineError>;
+
+    /// Established TCP connections to the instance that do not come through Baton (from other
+    /// services on the live network); None where this cannot be known.
+    async fn direct_connections(&self, id: &InstanceId) -> Result<Option<u32>, EngineError>;
+
+    /// Address on which an app of this engine is reached from the daemon, for messages and tests.
+    fn describe(&self) -> String;
+}
+
+/// Outcome of one run of a Compose healthcheck.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthcheckResult {
+    pub healthy: bool,
+    pub exit_code: i64,
+    /// First bytes of its output.
+    pub output: String,
+}
+
+/// Where the proxy reaches an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    pub ip: IpAddr,
+    pub port: u16,
+    /// Through a port that the engine publishes: an accepted connection proves nothing there
+    /// (Engines.md §2).
+    pub published: bool,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}

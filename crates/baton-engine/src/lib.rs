@@ -1,0 +1,22 @@
+//! Runs instances: start, watch, stop, measure. Docker or plain processes.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`engine`] | [`Engine`], the one trait, and what it speaks of: [`Slot`], [`Start`] |
+//! | [`instance`] | [`Instance`], [`InstanceState`], [`Exit`], [`Usage`], [`LogLine`] |
+//! | [`event`] | [`EngineEvent`]: what happened to an instance |
+//! | [`error`] | [`EngineError`] |
+//! | `docker` | the Docker Engine (API) and `docker compose up` |
+//! | `process` | child process groups, each behind a shim |
+//!
+//! This crate knows no strategy, no plan and no route: it does what it is told to one slot at a time.
+
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod instance;
+
+pub use engine::{Engine, Slot, Start};
+pub use error::EngineError;
+pub use event::EngineEvent;
+pub use instance::{Exit, Instance, InstanceId, InstanceState, LogLine, Usage};
