@@ -1,1 +1,56 @@
+//! The app that every test deploys, and the load that is put on it.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`app`] | the HTTP app: health that can be slow or fail, slow requests, bodies, SSE, WebSocket, crashes |
+//! | [`settings`] | what its environment variables ask for |
+//! | [`call`] | calls another service by name without pause and counts the failures |
+//! | [`worker`] | a service without traffic |
+//! | [`load`] | keep-alive HTTP/1.1 and HTTP/2 load with streams, counted strictly |
+//! | [`image`] | the `FROM scratch` image |
+#![forbid(unsafe_code)]
 
+pub mod app;
+pub mod call;
+pub mod image;
+pub mod load;
+mod routes;
+pub mod settings;
+pub mod worker;
+
+use std::process::ExitCode;
+
+/// Runs `testapp ARGS…` (without the program's name): `serve` (default), `call URL`, `worker`,
+/// `healthcheck URL`.
+pub fn run(args: &[String]) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("testapp: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        [] | ["serve"] => runtime.block_on(app::serve(settings::Settings::from_env())),
+        ["worker"] => runtime.block_on(worker::run()),
+        ["call", url] => runtime.block_on(call::run(url)),
+        ["healthcheck", url] => runtime.block_on(call::healthcheck(url)),
+        other => {
+            eprintln!(
+                "testapp: unknown arguments {other:?}; use serve, worker, call URL or healthcheck URL"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("testapp: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The `FROM scratch` image.
