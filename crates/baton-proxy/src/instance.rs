@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::gate::Gate;
+use crate::signal::Signal;
 
 /// One address that serves requests. Lives as long as the instance runs at that address: a restart
 /// makes a new one, so that pools and counters never mix two lives.
@@ -20,6 +21,7 @@ pub struct Instance {
     pub published: bool,
     gate: Gate,
     empty: Notify,
+    cut: Signal,
     pub counters: InstanceCounters,
 }
 
@@ -50,6 +52,7 @@ impl Instance {
             published,
             gate: Gate::new(),
             empty: Notify::new(),
+            cut: Signal::default(),
             counters: InstanceCounters::default(),
         })
     }
@@ -90,6 +93,21 @@ impl Instance {
         self.gate.in_flight()
     }
 
+    /// Ends what is still in flight: the drain's time is over. For good; close the gate first.
+    pub fn cut(&self) {
+        self.cut.raise();
+    }
+
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_raised()
+    }
+
+    /// Waits until the instance is cut: an exchange ends its connections then, and drops its guard.
+    pub async fn until_cut(&self) {
+        self.cut.raised().await;
+    }
+
     /// Waits until the gate is closed and nobody is inside.
     pub async fn drained(&self) {
         loop {
@@ -121,5 +139,55 @@ impl Drop for Guard {
         if self.instance.gate.leave() {
             self.instance.empty.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Instance;
+    use std::sync::Arc;
+
+    fn instance() -> Arc<Instance> {
+        Instance::new("i", ([127, 0, 0, 1], 1).into(), false)
+    }
+
+    #[tokio::test]
+    async fn drained_waits_for_the_last_guard() {
+        let instance = instance();
+        let guard = instance.guard().unwrap();
+        instance.close();
+        assert!(instance.guard().is_none());
+        let drained = tokio::spawn({
+            let instance = Arc::clone(&instance);
+            async move { instance.drained().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!drained.is_finished());
+        drop(guard);
+        drained.await.unwrap();
+        assert_eq!(instance.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_idle_instance_is_drained_when_it_closes() {
+        let instance = instance();
+        instance.close();
+        instance.drained().await;
+        instance.open();
+        assert!(instance.guard().is_some());
+    }
+
+    #[tokio::test]
+    async fn cut_reaches_those_who_wait() {
+        let instance = instance();
+        let cut = tokio::spawn({
+            let instance = Arc::clone(&instance);
+            async move { instance.until_cut().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!instance.is_cut());
+        instance.cut();
+        cut.await.unwrap();
+        assert!(instance.is_cut());
     }
 }

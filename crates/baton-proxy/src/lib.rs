@@ -17,22 +17,38 @@
 //! | [`proxy`] | [`Proxy`], the handle that the control plane holds: start, publish, shut down |
 //! | [`instance`], [`gate`] | an instance with its counters; the gate that counts requests in flight and closes at a switch |
 //! | [`h1`] | HTTP/1.1 messages as pure functions on bytes, no IO: strict about framing (RFC 9112) |
+//! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
-//! | `tls` | certificates by host name, ALPN |
+//! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
+//! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
+//! | `buffer`, `io` | bytes that could not be passed on at once; a client's connection, plain or TLS |
 //! | [`settings`] | what the proxy is started with |
 //!
 //! This crate knows no Docker, no Compose, no deploy. A request takes no lock that another thread may
 //! hold for longer than a counter takes.
 #![forbid(unsafe_code)]
 
+mod buffer;
+mod clients;
+mod connection;
+mod error;
 pub mod gate;
 pub mod h1;
 pub mod instance;
+mod interrupt;
+mod io;
+mod listener;
 pub mod proxy;
 pub mod route;
 pub mod settings;
+mod shutdown;
+mod signal;
+mod tls;
+mod worker;
 
-pub use instance::Instance;
+pub use error::ProxyError;
+pub use instance::{Guard, Instance};
 pub use proxy::Proxy;
-pub use route::{Mode, Route, RoutingTable};
-pub use settings::Settings;
+pub use route::{Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable};
+pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settings};
+pub use tls::Certificate;

@@ -1,5 +1,207 @@
 //! The handle that the control plane holds.
 
-/// A running proxy.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::watch;
+
+use crate::error::ProxyError;
+use crate::listener::{self, Listener, Listeners};
+use crate::route::RoutingTable;
+use crate::settings::Settings;
+use crate::signal::Signal;
+use crate::tls::{self, Certificate};
+use crate::worker::{Shared, WorkerContext};
+
+/// A running proxy. Its workers need nothing of the thread that holds it: they serve the last table
+/// that was published until [`Proxy::shutdown`], or until the handle is dropped.
 #[derive(Debug)]
-pub struct Proxy {}
+pub struct Proxy {
+    shared: Arc<Shared>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    /// Ends workers that still have connections.
+    cut: Arc<Signal>,
+    running: watch::Receiver<usize>,
+}
+
+/// What a worker thread is started with.
+struct Worker {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    cut: Arc<Signal>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+impl Proxy {
+    /// Binds every listener, then starts `settings.workers` threads that accept from them. Until the
+    /// first [`Proxy::publish`] there is no route.
+    ///
+    /// # Errors
+    /// The address that cannot be bound and why; a worker thread that cannot be started.
+    pub fn start(settings: Settings) -> Result<Arc<Proxy>, ProxyError> {
+        let workers = settings.workers.max(1);
+        let Listeners {
+            http,
+            https,
+            per_worker,
+        } = listener::bind(&settings, workers)?;
+        let shared = Arc::new(Shared::new(settings));
+        let tls = tls::server_config(Arc::clone(&shared.certificates))?;
+        let cut = Arc::new(Signal::default());
+        let (count, running) = watch::channel(0);
+        let count = Arc::new(count);
+        let proxy = Proxy {
+            shared: Arc::clone(&shared),
+            http,
+            https,
+            cut: Arc::clone(&cut),
+            running,
+        };
+        for (number, sockets) in per_worker.into_iter().enumerate() {
+            let listeners = sockets
+                .into_iter()
+                .map(|socket| Listener::new(socket, &tls))
+                .collect();
+            let worker = Worker {
+                shared: Arc::clone(&shared),
+                listeners,
+                cut: Arc::clone(&cut),
+                running: Arc::clone(&count),
+            };
+            // Dropping `proxy` on an error ends the workers that already run.
+            worker.start(number)?;
+        }
+        Ok(Arc::new(proxy))
+    }
+
+    /// Makes `table` the one that every new request is routed by, and lets held requests look again.
+    /// One atomic store; never waits for a worker.
+    pub fn publish(&self, table: Arc<RoutingTable>) {
+        self.shared.publish(table);
+    }
+
+    /// The table that was published last.
+    #[must_use]
+    pub fn table(&self) -> Arc<RoutingTable> {
+        self.shared.table()
+    }
+
+    /// The plain listeners' addresses, in the order of [`Settings::http`], with the ports they got.
+    #[must_use]
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// The TLS listeners' addresses, in the order of [`Settings::https`].
+    #[must_use]
+    pub fn https_addrs(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// All addresses that are listened on: plain ones first.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        [self.http.as_slice(), &self.https].concat()
+    }
+
+    /// Replaces what TLS listeners answer new handshakes with; open connections are not touched. The
+    /// first is also for clients whose name none of them has.
+    pub fn set_certificates(&self, certificates: Vec<Arc<Certificate>>) {
+        self.shared.certificates.replace(certificates);
+    }
+
+    /// Accepts nothing more, lets what is in flight end within `grace`, then cuts the rest. Returns
+    /// when every worker has ended.
+    pub async fn shutdown(&self, grace: Duration) {
+        let mut running = self.running.clone();
+        self.shared.shutdown.begin();
+        if tokio::time::timeout(grace, running.wait_for(|count| *count == 0))
+            .await
+            .is_err()
+        {
+            self.cut.raise();
+            // An error means that the senders are gone, and with them the workers.
+            let _ = running.wait_for(|count| *count == 0).await;
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.shutdown.begin();
+        self.cut.raise();
+    }
+}
+
+impl Worker {
+    /// Runs on a thread of its own; returns once that thread has a runtime.
+    fn start(self, number: usize) -> Result<(), ProxyError> {
+        let refuse = |source| ProxyError::Worker {
+            worker: number,
+            source,
+        };
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name(format!("baton-proxy-{number}"))
+            .spawn(move || {
+                // One runtime per thread, made on it: its tasks never move, so that connections,
+                // pools and buffers need no lock.
+                match Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+                {
+                    Ok(runtime) => {
+                        self.running.send_modify(|count| *count += 1);
+                        let _ = ready.send(Ok(()));
+                        self.run(runtime);
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })
+            .map_err(refuse)?;
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the thread ended")))
+            .map_err(refuse)
+    }
+
+    fn run(self, runtime: LocalRuntime) {
+        let Worker {
+            shared,
+            listeners,
+            cut,
+            running,
+        } = self;
+        let _stopped = Stopped(running);
+        // Goes before `_stopped`: a worker counts as ended when its connections are gone.
+        let runtime = runtime;
+        runtime.block_on(async {
+            let context = WorkerContext::new(shared);
+            let serve = async {
+                listener::accept_all(listeners, &context).await;
+                context.idle().await;
+            };
+            // Whichever comes first: the last connection's end after a graceful shutdown, or the end
+            // of its grace. What still runs then ends with the runtime.
+            tokio::select! {
+                () = serve => {}
+                () = cut.raised() => {}
+            }
+        });
+    }
+}
+
+/// Counts a worker out, also when it panicked.
+struct Stopped(Arc<watch::Sender<usize>>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

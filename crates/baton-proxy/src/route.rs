@@ -1,5 +1,6 @@
 //! Host and path → route, in an immutable table.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -73,7 +74,164 @@ pub struct RouteCounters {
 }
 
 /// All routes, ready for lookup. Built by the control plane, read by every request.
+///
+/// Exact host, then one-level wildcard, then `*`; under a host the longest path prefix. A host whose
+/// paths do not fit leaves the request to the wildcard, and that to `*`.
 #[derive(Debug, Default)]
 pub struct RoutingTable {
-    // Filled by the builder of this module.
+    routes: Vec<Arc<Route>>,
+    exact: Hosts,
+    /// By what comes after `*.`.
+    wildcard: Hosts,
+    any: Paths,
+}
+
+/// Two routes claim the same host and path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{second} cannot take {host}{path}: {first} already does; give one of them another host or path"
+)]
+pub struct Conflict {
+    pub host: String,
+    pub path: String,
+    /// The app that comes first in the list, and the one that collides with it.
+    pub first: Arc<str>,
+    pub second: Arc<str>,
+}
+
+impl RoutingTable {
+    /// Orders the routes for lookup.
+    ///
+    /// # Errors
+    /// [`Conflict`] when two of them claim the same host and path.
+    pub fn new(routes: Vec<Arc<Route>>) -> Result<RoutingTable, Conflict> {
+        let mut table = RoutingTable::default();
+        for route in &routes {
+            for host in &route.hosts {
+                let host = host.to_ascii_lowercase();
+                let paths = match host.as_str() {
+                    "*" => &mut table.any,
+                    name => match name.strip_prefix("*.") {
+                        Some(parent) => table.wildcard.entry(parent),
+                        None => table.exact.entry(name),
+                    },
+                };
+                paths.insert(&host, route)?;
+            }
+        }
+        table.routes = routes;
+        Ok(table)
+    }
+
+    /// The route of a request. `host` as sent (a port, a trailing dot and upper case do not matter),
+    /// `path` with or without its query. Takes no lock and does not allocate.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let name = host_name(host);
+        self.exact
+            .find(name, path)
+            .or_else(|| {
+                let (label, parent) = name.split_once('.')?;
+                if label.is_empty() {
+                    return None;
+                }
+                self.wildcard.find(parent, path)
+            })
+            .or_else(|| self.any.find(path))
+    }
+
+    /// All routes, in the order they were given.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+}
+
+/// The name in a `Host`: without port and trailing dot. An IPv6 literal keeps its brackets.
+#[must_use]
+pub fn host_name(host: &str) -> &str {
+    let name = if host.starts_with('[') {
+        match host.find(']') {
+            Some(end) => &host[..=end],
+            None => host,
+        }
+    } else {
+        host.split(':').next().unwrap_or(host)
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Sorted by lower-case host name, so that lookup needs neither a hash nor a lower-case copy.
+#[derive(Debug, Default)]
+struct Hosts(Vec<(Box<str>, Paths)>);
+
+impl Hosts {
+    fn entry(&mut self, host: &str) -> &mut Paths {
+        let at = match self.position(host) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.insert(at, (host.into(), Paths::default()));
+                at
+            }
+        };
+        &mut self.0[at].1
+    }
+
+    fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let at = self.position(host).ok()?;
+        self.0[at].1.find(path)
+    }
+
+    fn position(&self, host: &str) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|(name, _)| compare_ignoring_case(name, host))
+    }
+}
+
+/// `name` is lower case already.
+fn compare_ignoring_case(name: &str, sent: &str) -> Ordering {
+    name.bytes()
+        .cmp(sent.bytes().map(|b| b.to_ascii_lowercase()))
+}
+
+/// Path prefixes without their trailing slash, longest first.
+#[derive(Debug, Default)]
+struct Paths(Vec<(Box<str>, Arc<Route>)>);
+
+impl Paths {
+    fn insert(&mut self, host: &str, route: &Arc<Route>) -> Result<(), Conflict> {
+        let prefix = route.path.trim_end_matches('/');
+        if let Some((_, other)) = self.0.iter().find(|(path, _)| **path == *prefix) {
+            // The same host twice in one route is only a repetition.
+            if Arc::ptr_eq(other, route) {
+                return Ok(());
+            }
+            return Err(Conflict {
+                host: host.to_owned(),
+                path: format!("{prefix}/"),
+                first: Arc::clone(&other.app),
+                second: Arc::clone(&route.app),
+            });
+        }
+        let at = self
+            .0
+            .partition_point(|(path, _)| path.len() >= prefix.len());
+        self.0.insert(at, (prefix.into(), Arc::clone(route)));
+        Ok(())
+    }
+
+    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0
+            .iter()
+            .find(|(prefix, _)| takes(prefix, path))
+            .map(|(_, route)| route)
+    }
+}
+
+/// Whole segments only: `/api` takes `/api`, `/api/x` and `/api?q`, not `/apix`.
+fn takes(prefix: &str, path: &str) -> bool {
+    match path.strip_prefix(prefix) {
+        Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with(['/', '?']),
+        None => false,
+    }
 }

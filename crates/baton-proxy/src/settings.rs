@@ -1,9 +1,13 @@
 //! What the proxy is started with.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use crate::tls::Certificate;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -16,6 +20,50 @@ pub struct Settings {
     /// Peers whose `X-Forwarded-*` are kept.
     pub trusted_proxies: Vec<IpNet>,
     pub limits: ConnectionLimits,
+    /// What TLS listeners answer with until [`Proxy::set_certificates`](crate::Proxy::set_certificates).
+    /// The first is also for clients whose name none of them has.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// Listening sockets of a process that hands over to this one (Engines.md §4): all of them are
+    /// accepted from, whatever `workers` is. An address of `http` or `https` that one of them is
+    /// bound to is not bound again.
+    pub inherited: Vec<InheritedListener>,
+}
+
+impl Default for Settings {
+    /// No listener, a worker per core, loopback trusted.
+    fn default() -> Self {
+        Settings {
+            http: Vec::new(),
+            https: Vec::new(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            trusted_proxies: vec![
+                IpNet::from(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
+                IpNet::from(ipnet::Ipv6Net::new_assert(
+                    std::net::Ipv6Addr::LOCALHOST,
+                    128,
+                )),
+            ],
+            limits: ConnectionLimits::default(),
+            certificates: Vec::new(),
+            inherited: Vec::new(),
+        }
+    }
+}
+
+/// A listening socket that another process has bound.
+#[derive(Debug, Clone)]
+pub struct InheritedListener {
+    pub protocol: ListenerProtocol,
+    pub socket: Arc<OwnedFd>,
+}
+
+/// What a listener expects of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+    /// The same two over TLS, by ALPN.
+    Https,
 }
 
 /// Limits that hold before a route is known.
@@ -33,6 +81,8 @@ pub struct ConnectionLimits {
     pub connections_per_client: usize,
     /// Connecting to an instance (Engines.md §2: a dead address hangs for up to 7 s).
     pub connect_timeout: Duration,
+    /// From accepting a TLS connection to the end of its handshake; then it is closed.
+    pub tls_handshake_timeout: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -44,6 +94,7 @@ impl Default for ConnectionLimits {
             keep_alive: Duration::from_secs(75),
             connections_per_client: 1_000,
             connect_timeout: Duration::from_millis(1_500),
+            tls_handshake_timeout: Duration::from_secs(10),
         }
     }
 }

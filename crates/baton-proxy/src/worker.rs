@@ -1,0 +1,129 @@
+//! What lives on one worker thread, and what the workers share.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::buffer::Buffers;
+use crate::clients::Clients;
+use crate::interrupt::Interrupts;
+use crate::route::RoutingTable;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+use crate::tls::Certificates;
+
+/// What all workers and the handle see. Nothing in it is held by one thread while another waits, but
+/// the count of connections for as long as one count takes.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) clients: Clients,
+    pub(crate) shutdown: Shutdown,
+    table: ArcSwap<RoutingTable>,
+    published: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Shared {
+        Shared {
+            certificates: Arc::new(Certificates::new(settings.certificates.clone())),
+            clients: Clients::new(settings.limits.connections_per_client),
+            shutdown: Shutdown::default(),
+            table: ArcSwap::default(),
+            published: Notify::new(),
+            settings,
+        }
+    }
+
+    /// One atomic store, then everyone who holds a request looks again.
+    pub(crate) fn publish(&self, table: Arc<RoutingTable>) {
+        self.table.store(table);
+        self.published.notify_waiters();
+    }
+
+    pub(crate) fn table(&self) -> Arc<RoutingTable> {
+        self.table.load_full()
+    }
+}
+
+/// One worker's state, for everything that runs on its thread: reach it through an `Rc`.
+#[derive(Debug)]
+pub struct WorkerContext {
+    shared: Arc<Shared>,
+    connections: Cell<usize>,
+    last_connection: Notify,
+    pub(crate) buffers: Buffers,
+    pub(crate) interrupts: Interrupts,
+}
+
+impl WorkerContext {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<WorkerContext> {
+        Rc::new(WorkerContext {
+            shared,
+            connections: Cell::new(0),
+            last_connection: Notify::new(),
+            buffers: Buffers::default(),
+            interrupts: Interrupts::default(),
+        })
+    }
+
+    /// The routing table of now. Keep the route that was found, not the table: a guard on a table
+    /// that is held over an await only makes the next publish slower.
+    #[must_use]
+    pub fn table(&self) -> arc_swap::Guard<Arc<RoutingTable>> {
+        self.shared.table.load()
+    }
+
+    /// Resolves at the next publish. Create it *before* looking at the table: a publish between the
+    /// two then resolves it, so nothing is missed.
+    pub fn published(&self) -> Notified<'_> {
+        self.shared.published.notified()
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shared.shutdown
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Counts one connection in, so that a graceful end waits for it.
+    pub(crate) fn connection(self: &Rc<Self>) -> OpenConnection {
+        self.connections.set(self.connections.get() + 1);
+        OpenConnection(Rc::clone(self))
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn idle(&self) {
+        while self.connections.get() > 0 {
+            self.last_connection.notified().await;
+        }
+    }
+}
+
+/// One client connection of this worker, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Rc<WorkerContext>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let open = self.0.connections.get() - 1;
+        self.0.connections.set(open);
+        if open == 0 {
+            // A permit, so that a wait that begins only now sees it as well.
+            self.0.last_connection.notify_one();
+        }
+    }
+}
