@@ -1,1 +1,81 @@
-//! The `FROM scratch` image.
+//! The `FROM scratch` image: the static binary and nothing else, so that tests need no registry.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Makes sure that the image of `binary` is on this machine and returns its name,
+/// `baton-testapp:<hash of the binary>`. Idempotent; many processes may call it at once (each
+/// builds in a folder of its own, and the same bytes end as the same tag).
+///
+/// # Panics
+/// When Docker cannot build it: a test without its image has nothing to say.
+#[must_use]
+pub fn ensure_image(binary: &Path) -> String {
+    match try_ensure_image(binary) {
+        Ok(name) => name,
+        Err(error) => panic!(
+            "cannot build the test image of {}: {error}",
+            binary.display()
+        ),
+    }
+}
+
+/// Like [`ensure_image`], for callers that can say what went wrong themselves.
+///
+/// # Errors
+/// When the binary cannot be read or `docker build` fails; its output is in the message.
+pub fn try_ensure_image(binary: &Path) -> io::Result<String> {
+    let bytes = std::fs::read(binary)?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let name = format!("baton-testapp:{:016x}", hasher.finish());
+    let present = Command::new("docker")
+        .args(["image", "inspect", &name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if present.success() {
+        return Ok(name);
+    }
+    let folder = BuildFolder::new(&name)?;
+    std::fs::copy(binary, folder.0.join("testapp"))?;
+    std::fs::write(
+        folder.0.join("Dockerfile"),
+        "FROM scratch\nCOPY testapp /testapp\nENTRYPOINT [\"/testapp\"]\n",
+    )?;
+    // The classic builder: BuildKit needs the buildx plugin, which is not everywhere.
+    let built = Command::new("docker")
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--tag", &name])
+        .arg(&folder.0)
+        .output()?;
+    if built.status.success() {
+        Ok(name)
+    } else {
+        Err(io::Error::other(
+            String::from_utf8_lossy(&built.stderr).into_owned(),
+        ))
+    }
+}
+
+/// Removed with everything in it when dropped.
+struct BuildFolder(PathBuf);
+
+impl BuildFolder {
+    fn new(name: &str) -> io::Result<BuildFolder> {
+        let unique = format!("{}-{}", name.replace(':', "-"), std::process::id());
+        let path = std::env::temp_dir().join(unique);
+        std::fs::create_dir_all(&path)?;
+        Ok(BuildFolder(path))
+    }
+}
+
+impl Drop for BuildFolder {
+    fn drop(&mut self) {
+        // What stays behind is a copy of a test binary in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
