@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod instance;
+pub mod process;
 
 pub use engine::{Engine, Slot, Start};
 pub use error::EngineError;

@@ -1,0 +1,303 @@
+//! What [`Engine`] asks for, in terms of [`ProcessEngine`]'s parts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use baton_compose::AppName;
+use baton_compose::rendering::{ProcessService, Rendering};
+use rustix::process::PidfdFlags;
+use tokio::sync::{broadcast, mpsc};
+
+use super::engine::{ProcessEngine, about, other, refuse_bad};
+use super::folder::{self, Folder};
+use super::life::Life;
+use super::log::LogReader;
+use super::spec::Spec;
+use super::{proc, sockets};
+use crate::engine::{HealthcheckResult, Slot};
+use crate::{
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Start,
+    Usage,
+};
+
+/// Lines that wait for a slow reader of a log.
+const LOG_LINES: usize = 256;
+
+#[async_trait]
+impl Engine for ProcessEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        folder::make_private_folder(&self.root).map_err(other("cannot make", &self.root))?;
+        let itself = rustix::process::getpid();
+        let missing = |what, reason: String, next: &str| EngineError::Missing {
+            what,
+            reason,
+            next: next.to_owned(),
+        };
+        rustix::process::pidfd_open(itself, PidfdFlags::empty()).map_err(|error| {
+            missing(
+                "pidfd_open",
+                error.to_string(),
+                "the process engine needs Linux 5.4 or newer",
+            )
+        })?;
+        if proc::Stat::read(itself.as_raw_nonzero().get()).is_none() {
+            let reason = "/proc/self/stat cannot be read".to_owned();
+            return Err(missing("/proc", reason, "mount it"));
+        }
+        Ok(())
+    }
+
+    async fn start(&self, start: Start<'_>) -> Result<Vec<Instance>, EngineError> {
+        let mut specs = Vec::new();
+        for name in start.services {
+            let service = find_service(&start, name)?;
+            for replica in 1..=service.replicas {
+                specs.push(Spec {
+                    slot: start.slot.clone(),
+                    release: start.release,
+                    role: start.role,
+                    replica,
+                    start: 0,
+                    restarts: 0,
+                    port: None,
+                    service: service.clone(),
+                });
+            }
+        }
+        specs.iter().try_for_each(refuse_bad)?;
+        let slot = self.slot_lock(start.slot);
+        let _one_at_a_time = slot.lock().await;
+        let mut kept = Vec::new();
+        let mut leftovers = Vec::new();
+        for (folder, found) in self.list(Some(start.slot))? {
+            if !start.services.contains(&found.service.name) {
+                continue;
+            }
+            let wanted = specs.iter().position(|spec| {
+                spec.service.name == found.service.name && spec.replica == found.replica
+            });
+            match wanted {
+                Some(at)
+                    if specs[at].runs_the_same_as(&found) && self.life(&found.id())?.is_some() =>
+                {
+                    specs.remove(at);
+                    kept.push(self.look(&folder, &found).await?);
+                }
+                _ => leftovers.push((folder, found)),
+            }
+        }
+        self.remove(&leftovers).await?;
+        for spec in specs {
+            kept.push(self.launch(spec).await?);
+        }
+        kept.sort_by(|a, b| (&a.service, a.replica).cmp(&(&b.service, b.replica)));
+        Ok(kept)
+    }
+
+    async fn instances(&self, slot: &Slot) -> Result<Vec<Instance>, EngineError> {
+        let mut found = self.list(Some(slot))?;
+        // Of each replica only its last life; the one before is kept for its log.
+        found.reverse();
+        found.dedup_by(|(_, older), (_, newer)| is_same_replica(older, newer));
+        found.reverse();
+        let mut instances = Vec::new();
+        for (folder, spec) in found {
+            instances.push(self.look(&folder, &spec).await?);
+        }
+        Ok(instances)
+    }
+
+    async fn inspect(&self, id: &InstanceId) -> Result<Option<Instance>, EngineError> {
+        match self.find(id)? {
+            Some((folder, spec)) => self.look(&folder, &spec).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn restart(&self, id: &InstanceId) -> Result<Instance, EngineError> {
+        let gone = || about("cannot restart", id)(io::Error::other("it is not there any more"));
+        let (_, known) = self.find(id)?.ok_or_else(gone)?;
+        let slot = self.slot_lock(&known.slot);
+        let _one_at_a_time = slot.lock().await;
+        let mut lives = self.list(Some(&known.slot))?;
+        lives.retain(|(_, spec)| is_same_replica(spec, &known));
+        let (folder, last) = lives.pop().ok_or_else(gone)?;
+        if self.life(&last.id())?.is_some() {
+            return self.look(&folder, &last).await;
+        }
+        // One former life is kept: its log says why it ended.
+        self.remove(&lives).await?;
+        self.launch(Spec {
+            restarts: last.restarts + 1,
+            ..last
+        })
+        .await
+    }
+
+    async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError> {
+        self.end(id).await
+    }
+
+    async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
+        let lock = self.slot_lock(slot);
+        let _one_at_a_time = lock.lock().await;
+        let mut found = self.list(Some(slot))?;
+        found.retain(|(_, spec)| services.is_empty() || services.contains(&spec.service.name));
+        self.remove(&found).await?;
+        if services.is_empty() {
+            // With what a removal that was cut off has left.
+            let folder = self.root.join(slot.to_string());
+            Folder::at(&folder)
+                .remove()
+                .map_err(other("cannot remove", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing to do: the daemon revives live processes itself, and processes have no alias.
+    async fn set_live(
+        &self,
+        _slot: &Slot,
+        _rendering: &Rendering,
+        _live: bool,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn plain_instances(
+        &self,
+        _app: &AppName,
+        _service: &str,
+    ) -> Result<Vec<Instance>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    fn events(&self) -> broadcast::Receiver<EngineEvent> {
+        self.events.subscribe()
+    }
+
+    async fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError> {
+        let Some(life) = self.life(id)? else {
+            return Err(about("cannot measure", id)(io::Error::other(
+                "it does not run",
+            )));
+        };
+        Ok(measure(&life))
+    }
+
+    async fn logs(
+        &self,
+        id: &InstanceId,
+        tail: usize,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, EngineError> {
+        let fail = about("cannot read the log of", id);
+        let (folder, spec) = self
+            .find(id)?
+            .ok_or_else(|| fail(io::Error::other("it is not there any more")))?;
+        // Known before the tail is read, so that no line falls between the two.
+        let life = self.life(id)?.filter(|_| follow);
+        let mut reader = LogReader::open(folder.path(), &spec).map_err(&fail)?;
+        let lines = reader.tail(tail).map_err(&fail)?;
+        let (sender, receiver) = mpsc::channel(LOG_LINES);
+        tokio::spawn(async move {
+            if pass_on(lines, &sender).await
+                && let Some(life) = life
+            {
+                follow_log(reader, &life, &sender).await;
+            }
+        });
+        Ok(receiver)
+    }
+
+    async fn healthcheck(
+        &self,
+        _id: &InstanceId,
+        _timeout: Duration,
+    ) -> Result<Option<HealthcheckResult>, EngineError> {
+        Ok(None)
+    }
+
+    async fn direct_connections(&self, id: &InstanceId) -> Result<Option<u32>, EngineError> {
+        let port = match self.inspect(id).await? {
+            Some(Instance {
+                address: Some(address),
+                state: InstanceState::Running,
+                ..
+            }) => address.port,
+            _ => return Ok(None),
+        };
+        Ok(sockets::connections_of_others(port))
+    }
+
+    fn describe(&self) -> String {
+        format!("processes on 127.0.0.1 (state in {})", self.root.display())
+    }
+}
+
+fn find_service<'a>(start: &Start<'a>, name: &str) -> Result<&'a ProcessService, EngineError> {
+    let fail = |reason: &str| EngineError::Start {
+        what: format!("{}/{name}", start.slot),
+        reason: reason.to_owned(),
+    };
+    let Rendering::Process(model) = start.rendering else {
+        return Err(fail("its rendering is for another engine"));
+    };
+    let mut services = model.services.iter();
+    services
+        .find(|service| service.name == name)
+        .ok_or_else(|| fail("its rendering has no such service"))
+}
+
+fn is_same_replica(one: &Spec, other: &Spec) -> bool {
+    one.service.name == other.service.name && one.replica == other.replica
+}
+
+/// Sums up the processes of an instance. The peak is the sum of each one's own peak: an upper bound.
+fn measure(life: &Arc<Life>) -> Usage {
+    let mut usage = Usage::default();
+    for stat in life.processes() {
+        usage.memory_bytes += proc::memory(stat.pid);
+        let peak = proc::memory_peak(stat.pid);
+        usage.memory_peak_bytes = usage
+            .memory_peak_bytes
+            .into_iter()
+            .chain(peak)
+            .reduce(|a, b| a + b);
+        usage.cpu += proc::ticks(stat.own_ticks + stat.waited_ticks);
+    }
+    usage
+}
+
+/// False once nobody listens any more.
+async fn pass_on(lines: Vec<LogLine>, to: &mpsc::Sender<LogLine>) -> bool {
+    for line in lines {
+        if to.send(line).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+async fn follow_log(mut reader: LogReader, life: &Life, to: &mpsc::Sender<LogLine>) {
+    let mut written = life.written();
+    loop {
+        // Looked at before reading: what comes after this look is seen by the next one.
+        written.mark_unchanged();
+        let ended = life.has_ended();
+        let Ok(lines) = reader.more() else { return };
+        if !pass_on(lines, to).await || ended {
+            return;
+        }
+        tokio::select! {
+            // Something was appended.
+            _ = written.changed() => {}
+            // It has ended: one more look, and that was all.
+            _ = life.ended() => {}
+            // Nobody listens any more.
+            () = to.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Plain processes: each instance is a process group behind a shim, and needs no Docker.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ProcessEngine`] (`engine`, `methods`) | the [`Engine`](crate::Engine): its parts, and what is asked of it |
+//! | [`shim`] | the tiny parent of each instance, which outlives the daemon |
+//! | `launch` | from a spec to a shim that runs |
+//! | `life` | one process followed from start or adoption to its end |
+//! | `folder`, `spec` | what is written down about an instance, and where |
+//! | `tap`, `log` | its output: from the FIFO to a bounded log, without loss |
+//! | `ports`, `user`, `signal` | `PORT`, `user:` and `stop_signal:` |
+//! | `proc`, `oom`, `sockets` | what `/proc` says |
+//! | `sys` | the few unsafe calls |
+//!
+//! Nothing here knows the start of an instance by its pid alone: a process is its pid, its start time
+//! and the boot it belongs to (Engines.md §3).
+
+mod engine;
+mod folder;
+mod launch;
+mod life;
+mod log;
+mod methods;
+mod oom;
+mod ports;
+mod proc;
+pub mod shim;
+mod signal;
+mod sockets;
+mod spec;
+mod sys;
+mod tap;
+mod user;
+
+pub use engine::ProcessEngine;
+pub use launch::ShimProgram;
