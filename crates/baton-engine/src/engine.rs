@@ -71,12 +71,32 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// `true`: the slot becomes what a reboot revives, and the plain services find it by its plain
     /// service names (docker: restart policy of the file, alias in the `_live` network).
     /// `false`: neither any more; connections that are open stay usable. Idempotent.
+    /// A service of the rendering without an instance in the slot means its plain instances, adopted
+    /// as `r0` of the slot; their stop and restart go by their ids.
     async fn set_live(
         &self,
         slot: &Slot,
         rendering: &Rendering,
         live: bool,
     ) -> Result<(), EngineError>;
+
+    /// The app is taken away: what the engine made for the whole app and no slot holds (docker: the
+    /// live network) is removed. After both slots were cleared. Idempotent.
+    async fn forget(&self, _app: &AppName) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Removes what this service's older releases left on the disk (docker: images tagged
+    /// `baton/<app>-<service>:rN`, which `start` tags), but the newest `keep` and whatever a container
+    /// holds. Returns the names that went.
+    async fn prune_images(
+        &self,
+        _app: &AppName,
+        _service: &str,
+        _keep: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
 
     /// Instances of this service that plain Compose (not Baton) started and that run; for adoption
     /// as `r0`. Empty for engines without Compose.

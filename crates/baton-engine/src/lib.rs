@@ -6,17 +6,19 @@
 //! | [`instance`] | [`Instance`], [`InstanceState`], [`Exit`], [`Usage`], [`LogLine`] |
 //! | [`event`] | [`EngineEvent`]: what happened to an instance |
 //! | [`error`] | [`EngineError`] |
-//! | `docker` | the Docker Engine (API) and `docker compose up` |
+//! | [`docker`] | the Docker Engine (API) and `docker compose up` |
 //! | `process` | child process groups, each behind a shim |
 //!
 //! This crate knows no strategy, no plan and no route: it does what it is told to one slot at a time.
 
+pub mod docker;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod instance;
 pub mod process;
 
+pub use docker::DockerEngine;
 pub use engine::{Engine, Slot, Start};
 pub use error::EngineError;
 pub use event::EngineEvent;

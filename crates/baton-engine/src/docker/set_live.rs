@@ -1,0 +1,250 @@
+//! Who answers to the plain service name, and what a reboot revives.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_compose::AppName;
+use baton_compose::rendering::{ColoredService, ComposeModel, Rendering};
+use bollard::Docker;
+use bollard::models::ContainerInspectResponse;
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::docker::client::{call, failed};
+use crate::docker::{
+    Inner, SlotMemory, compose_model, containers, direct, inspect, labels, live_network, lock,
+};
+use crate::{EngineError, InstanceState, Slot};
+
+/// How long an adopted container may have connections of other services, before it gets another
+/// address with them still open. Only where its address cannot be kept.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(10);
+
+/// See [`crate::Engine::set_live`].
+pub(super) async fn set_live(
+    inner: &Arc<Inner>,
+    slot: &Slot,
+    rendering: &Rendering,
+    live: bool,
+) -> Result<(), EngineError> {
+    let model = compose_model(rendering)?;
+    let client = inner.client().await?;
+    let docker = &client.docker;
+    let names: BTreeSet<String> = model.services.iter().map(|s| s.name.clone()).collect();
+    inner.know(&slot.app, names.iter().cloned());
+    if live {
+        let _guard = inner.networks.lock().await;
+        live_network::ensure(docker, &model.live_network, &slot.app).await?;
+    }
+    let there = containers::of_slot(docker, slot).await?;
+    if live {
+        join_plain(docker, &slot.app, &names, &model.live_network).await?;
+    }
+    try_join_all(model.services.iter().map(|service| {
+        let there = &there;
+        async move {
+            let (own, adopted) = members(docker, slot, service, there).await?;
+            for container in &own {
+                place(docker, model, service, container, live).await?;
+            }
+            for container in &adopted {
+                if !live {
+                    leave_users_names(docker, service, container, client.local).await?;
+                }
+                place(docker, model, service, container, live).await?;
+            }
+            Ok::<(), EngineError>(())
+        }
+    }))
+    .await?;
+    remember(inner, slot, rendering, live);
+    Ok(())
+}
+
+fn remember(inner: &Inner, slot: &Slot, rendering: &Rendering, live: bool) {
+    let mut slots = lock(&inner.slots);
+    let started = slots.get(slot).and_then(|memory| memory.started);
+    slots.insert(
+        slot.clone(),
+        SlotMemory {
+            rendering: rendering.clone(),
+            started,
+            live,
+        },
+    );
+}
+
+/// The slot's own containers of a service; where it has none, the plain ones adopted as `r0`.
+async fn members(
+    docker: &Docker,
+    slot: &Slot,
+    service: &ColoredService,
+    there: &[ContainerInspectResponse],
+) -> Result<(Vec<ContainerInspectResponse>, Vec<ContainerInspectResponse>), EngineError> {
+    let own: Vec<_> = there
+        .iter()
+        .filter(|container| inspect::instance(container, false).service == service.name)
+        .cloned()
+        .collect();
+    if own.is_empty() {
+        let adopted = containers::plain(docker, &slot.app, Some(&service.name)).await?;
+        return Ok((own, adopted));
+    }
+    Ok((own, Vec::new()))
+}
+
+/// Names and restart policy of one container.
+async fn place(
+    docker: &Docker,
+    model: &ComposeModel,
+    service: &ColoredService,
+    container: &ContainerInspectResponse,
+    live: bool,
+) -> Result<(), EngineError> {
+    let id = container.id.as_deref().unwrap_or_default();
+    let network = model.live_network.as_str();
+    let running = inspect::instance(container, false).state == InstanceState::Running;
+    let on_it = live_network::endpoint(container, network).is_some();
+    if live {
+        // Its name first: a reboot in between must not find it nameless.
+        live_network::set_names(docker, network, container, &names(service)).await?;
+        return containers::set_restart_policy(docker, id, &service.restart).await;
+    }
+    containers::set_restart_policy(docker, id, "no").await?;
+    if running && on_it {
+        // It stays on the network without the name: open connections are drained, not cut.
+        live_network::set_names(docker, network, container, &[]).await
+    } else if on_it {
+        live_network::leave(docker, network, id).await
+    } else {
+        Ok(())
+    }
+}
+
+/// The plain name, and whatever else the file lets others call it.
+fn names(service: &ColoredService) -> Vec<String> {
+    let mut names = vec![service.name.clone()];
+    for alias in &service.live_aliases {
+        if !names.contains(alias) {
+            names.push(alias.clone());
+        }
+    }
+    names
+}
+
+/// An adopted container answers to the plain name on the user's own networks, where plain Compose
+/// put it. It leaves those names and keeps its container name. Where the engine would not give it
+/// the same address again, its connections are awaited first.
+async fn leave_users_names(
+    docker: &Docker,
+    service: &ColoredService,
+    container: &ContainerInspectResponse,
+    local: bool,
+) -> Result<(), EngineError> {
+    let own_name = container
+        .name
+        .as_deref()
+        .unwrap_or_default()
+        .trim_start_matches('/')
+        .to_owned();
+    let endpoints = container
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.clone())
+        .unwrap_or_default();
+    for (network, endpoint) in endpoints {
+        let called = names(service);
+        let answers = endpoint
+            .aliases
+            .iter()
+            .flatten()
+            .any(|alias| called.contains(alias));
+        if !answers || live_network::is_live_name(&network) {
+            continue;
+        }
+        let keeps = live_network::inspect(docker, &network)
+            .await?
+            .is_some_and(|network| live_network::keeps_address(&network, &endpoint));
+        if !keeps && local {
+            await_quiet(container).await;
+        }
+        let own = std::slice::from_ref(&own_name);
+        live_network::set_names(docker, &network, container, own).await?;
+    }
+    Ok(())
+}
+
+async fn await_quiet(container: &ContainerInspectResponse) {
+    let deadline = Instant::now() + LAST_CONNECTIONS;
+    while direct::count(container).is_some_and(|open| open > 0) {
+        if Instant::now() >= deadline {
+            tracing::warn!(
+                container = container.name.as_deref().unwrap_or_default(),
+                "gets another address while other services are connected to it"
+            );
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The plain services that run join the live network, once. Not those of the colored services: a
+/// plain `api` beside a blue one is not meant to be found.
+async fn join_plain(
+    docker: &Docker,
+    app: &AppName,
+    colored: &BTreeSet<String>,
+    network: &str,
+) -> Result<(), EngineError> {
+    for container in containers::plain(docker, app, None).await? {
+        join_one(docker, colored, network, &container).await;
+    }
+    Ok(())
+}
+
+/// A plain container that has just started, of an app with a live network.
+pub(super) async fn join_started(
+    docker: &Docker,
+    app: &AppName,
+    colored: &BTreeSet<String>,
+    id: &str,
+) -> Result<(), EngineError> {
+    let network = live_network::name_of(app);
+    if live_network::inspect(docker, &network).await?.is_none() {
+        return Ok(());
+    }
+    let container = call(docker.inspect_container(id, None))
+        .await
+        .map_err(failed("looking at a container that has started"))?;
+    join_one(docker, colored, &network, &container).await;
+    Ok(())
+}
+
+/// One that cannot join (its network namespace is the host's or another's) is told of, and never
+/// stops a switch.
+async fn join_one(
+    docker: &Docker,
+    colored: &BTreeSet<String>,
+    network: &str,
+    container: &ContainerInspectResponse,
+) {
+    let labels = inspect::labels_of(container);
+    let service = labels.get(labels::COMPOSE_SERVICE);
+    let mode = container
+        .host_config
+        .as_ref()
+        .and_then(|config| config.network_mode.as_deref())
+        .unwrap_or_default();
+    let unjoinable = matches!(mode, "host" | "none") || mode.starts_with("container:");
+    if unjoinable
+        || service.is_some_and(|service| colored.contains(service))
+        || live_network::endpoint(container, network).is_some()
+    {
+        return;
+    }
+    let id = container.id.as_deref().unwrap_or_default();
+    if let Err(error) = live_network::join(docker, network, id).await {
+        tracing::warn!(%error, "a plain service does not find the live color by its name");
+    }
+}

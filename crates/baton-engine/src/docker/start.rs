@@ -1,0 +1,220 @@
+//! A release into its slot, and one instance of it back to life.
+
+use std::sync::Arc;
+
+use baton_compose::rendering::{ColoredService, ComposeModel};
+use bollard::Docker;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::StartContainerOptions;
+
+use crate::docker::client::{CALL_TIMEOUT, Client, is_gone, reason, within};
+use crate::docker::{
+    Inner, SlotMemory, compose_model, compose_up, containers, gone, images, inspect, labels,
+    live_network, lock, set_live, shared,
+};
+use crate::{EngineError, Instance, InstanceId, InstanceState, Slot, Start};
+
+/// See [`crate::Engine::start`].
+pub(super) async fn start(
+    inner: &Arc<Inner>,
+    start: Start<'_>,
+) -> Result<Vec<Instance>, EngineError> {
+    let model = compose_model(start.rendering)?;
+    let services = compose_up::chosen(model, start.services);
+    let client = inner.client().await?;
+    refuse_foreign(&client.docker, start.slot, model).await?;
+    for service in &services {
+        let image = images::require(&client.docker, model, service).await?;
+        images::tag(&client.docker, &start, &service.name, &image).await?;
+    }
+    let names = model.services.iter().map(|service| service.name.clone());
+    inner.know(&start.slot.app, names);
+    {
+        let _guard = inner.networks.lock().await;
+        shared::ensure(&client.docker, model).await?;
+        live_network::ensure(&client.docker, &model.live_network, &start.slot.app).await?;
+    }
+    let missing = make_room(&client, &start, &services).await?;
+    if !missing.is_empty() {
+        let upped = compose_up::up(&inner.host, &start, model, &missing, !client.routable).await;
+        if let Err(error) = upped {
+            let found = started(&client, &start, &services).await?;
+            return Err(engines_words(&found).unwrap_or(error));
+        }
+    }
+    remember(inner, &start);
+    let found = started(&client, &start, &services).await?;
+    match engines_words(&found) {
+        Some(error) => Err(error),
+        None => Ok(found),
+    }
+}
+
+fn remember(inner: &Inner, start: &Start<'_>) {
+    let mut slots = lock(&inner.slots);
+    let live = slots.get(start.slot).is_some_and(|memory| memory.live);
+    slots.insert(
+        start.slot.clone(),
+        SlotMemory {
+            rendering: start.rendering.clone(),
+            started: Some((start.release, start.role)),
+            live,
+        },
+    );
+}
+
+/// Engines.md §1: the project `shop-blue` may be somebody's own; nothing of it is touched then.
+async fn refuse_foreign(
+    docker: &Docker,
+    slot: &Slot,
+    model: &ComposeModel,
+) -> Result<(), EngineError> {
+    let wanted = [format!("{}={}", labels::COMPOSE_PROJECT, model.project)];
+    let foreign: Vec<String> = containers::labelled(docker, &wanted, true)
+        .await?
+        .into_iter()
+        .filter(|container| labels::slot(&inspect::labels_of(container)).as_ref() != Some(slot))
+        .map(|container| {
+            let name = container.name.unwrap_or_default();
+            name.trim_start_matches('/').to_owned()
+        })
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Foreign {
+        project: model.project.clone(),
+        containers: foreign.join(", "),
+    })
+}
+
+/// Keeps what already runs this very release in this role, ends the rest of these services, and says
+/// which services still want instances.
+async fn make_room<'a>(
+    client: &Client,
+    start: &Start<'_>,
+    services: &[&'a ColoredService],
+) -> Result<Vec<&'a ColoredService>, EngineError> {
+    let there = containers::of_slot(&client.docker, start.slot).await?;
+    let mut ended = Vec::new();
+    let mut missing = Vec::new();
+    for service in services {
+        let of_service: Vec<(bool, Instance)> = there
+            .iter()
+            .map(|container| (runs(container, start), inspect::instance(container, false)))
+            .filter(|(_, instance)| instance.service == service.name)
+            .collect();
+        let kept = of_service.iter().filter(|(keep, _)| *keep).count();
+        ended.extend(
+            of_service
+                .into_iter()
+                .filter(|(keep, _)| !keep)
+                .map(|(_, instance)| instance),
+        );
+        if kept != service.replicas as usize {
+            missing.push(*service);
+        }
+    }
+    // Not `compose up`'s own recreation: it would hand the anonymous volumes on to the new release.
+    containers::end(&client.docker, &ended).await?;
+    Ok(missing)
+}
+
+fn runs(container: &ContainerInspectResponse, start: &Start<'_>) -> bool {
+    let labels = inspect::labels_of(container);
+    labels::release(&labels) == Some(start.release)
+        && labels.get(labels::ROLE).map(String::as_str) == Some(start.role.as_str())
+        && inspect::instance(container, false).state == InstanceState::Running
+}
+
+async fn started(
+    client: &Client,
+    start: &Start<'_>,
+    services: &[&ColoredService],
+) -> Result<Vec<Instance>, EngineError> {
+    let found = containers::of_slot(&client.docker, start.slot).await?;
+    let mut instances = containers::as_instances(&found, client.routable);
+    instances.retain(|instance| {
+        services
+            .iter()
+            .any(|service| service.name == instance.service)
+    });
+    Ok(instances)
+}
+
+/// A bad entrypoint leaves a container that never started, with the engine's reason in it; Compose's
+/// own output only wraps that.
+fn engines_words(instances: &[Instance]) -> Option<EngineError> {
+    instances.iter().find_map(|instance| match &instance.state {
+        InstanceState::Exited(exit) => exit.error.as_ref().map(|error| EngineError::Start {
+            what: format!("{}, replica {}", instance.service, instance.replica),
+            reason: match exit.code {
+                Some(code) => format!("{error} (exit code {code})"),
+                None => error.clone(),
+            },
+        }),
+        _ => None,
+    })
+}
+
+/// See [`crate::Engine::restart`]. A container that cannot be started again (its network is gone, its
+/// address is another's by now) is made anew: Engines.md §1.
+pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Instance, EngineError> {
+    let client = inner.client().await?;
+    let before = inner.existing("restarting", id).await?;
+    let starting = client
+        .docker
+        .start_container(&id.0, None::<StartContainerOptions>);
+    let refused = match within(CALL_TIMEOUT, starting).await {
+        Ok(()) => {
+            let container = inner.existing("restarting", id).await?;
+            return Ok(inspect::instance(&container, client.routable));
+        }
+        Err(error) if is_gone(&error) => return Err(gone("restarting", id)),
+        Err(error) => error,
+    };
+    let why = reason(&refused);
+    let failed = |reason: String| EngineError::Instance {
+        action: "restarting",
+        id: id.clone(),
+        reason,
+    };
+    let instance = inspect::instance(&before, client.routable);
+    let memory = instance
+        .slot
+        .as_ref()
+        .and_then(|slot| lock(&inner.slots).get(slot).cloned());
+    let (Some(slot), Some(memory)) = (&instance.slot, memory) else {
+        return Err(failed(why));
+    };
+    let labels = inspect::labels_of(&before);
+    let role = match labels.get(labels::ROLE).map(String::as_str) {
+        Some("preview") => baton_compose::Role::Preview,
+        _ => baton_compose::Role::Live,
+    };
+    let Some((release, role)) = memory
+        .started
+        .or_else(|| labels::release(&labels).map(|release| (release, role)))
+    else {
+        return Err(failed(why));
+    };
+    tracing::warn!(%id, why, "cannot be started again; made anew");
+    let services = [instance.service.clone()];
+    let made = start(
+        inner,
+        Start {
+            slot,
+            release,
+            role,
+            rendering: &memory.rendering,
+            services: &services,
+        },
+    )
+    .await?;
+    if memory.live {
+        set_live::set_live(inner, slot, &memory.rendering, true).await?;
+    }
+    made.into_iter()
+        .find(|one| one.replica == instance.replica)
+        .ok_or_else(|| failed(why))
+}
