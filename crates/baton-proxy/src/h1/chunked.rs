@@ -12,6 +12,8 @@ pub const MAX_EXTENSION_BYTES: u32 = 1024;
 pub const MAX_EXTENSION_BYTES_PER_BODY: u32 = 16 * 1024;
 /// Bytes of a trailer section, its empty line included. A connection's buffer must be able to hold it whole.
 pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
+/// Fields of a trailer section.
+pub const MAX_TRAILERS: usize = 64;
 /// Enough for 2^64-1; leading zeros count.
 const MAX_SIZE_DIGITS: u8 = 16;
 
@@ -187,7 +189,7 @@ impl ChunkedDecoder {
         match lines::find_end(window)? {
             Lines::End(end) => {
                 let trailers = at..at + end - 2;
-                trailer_fields(&input[trailers.clone()]).try_for_each(|field| field.map(drop))?;
+                check_trailers(&input[trailers.clone()])?;
                 self.state = State::Done;
                 Ok(Decoded::End {
                     consumed: at + end,
@@ -250,6 +252,16 @@ impl Extension {
             _ => Err(Refusal::InvalidChunkExtension),
         }
     }
+}
+
+fn check_trailers(section: &[u8]) -> Result<(), Refusal> {
+    for (index, field) in trailer_fields(section).enumerate() {
+        field?;
+        if index == MAX_TRAILERS {
+            return Err(Refusal::TooManyFields);
+        }
+    }
+    Ok(())
 }
 
 /// The fields of a trailer section, as [`Decoded::End`] shows it (without the empty line). The decoder has

@@ -102,7 +102,7 @@ pub enum Refusal {
 impl Refusal {
     /// The status that a client is answered with, before its connection is closed.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub const fn status(self) -> u16 {
         match self {
             Self::TargetTooLong => 414,
             Self::UnknownExpectation => 417,
@@ -118,7 +118,7 @@ impl Refusal {
 
     /// Where the rule stands.
     #[must_use]
-    pub fn section(self) -> &'static str {
+    pub const fn section(self) -> &'static str {
         match self {
             Self::BareLineFeed | Self::BareCarriageReturn | Self::LeadingEmptyLines => {
                 "RFC 9112 §2.2"
