@@ -107,3 +107,53 @@ pub struct Drain {
     /// A request whose bytes still move is not cut before this.
     pub connections: Duration,
 }
+
+/// What holds where `x-baton` says nothing (DESIGN.md §3.1).
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            hosts: Vec::new(),
+            path: "/".to_owned(),
+            strip_path: false,
+            worker: None,
+            port: None,
+            protocol: Protocol::Http1,
+            tls: Tls::Off,
+            limits: Limits::default(),
+            health: None,
+            startup_timeout: Duration::from_secs(300),
+            warmup: Vec::new(),
+            keep_warm: Duration::from_secs(120),
+            max_wait: Duration::from_secs(30),
+            drain: Drain::default(),
+            color_environment: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body: 0,
+            header_bytes: 64 * 1024,
+            idle: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        Drain {
+            requests: Duration::from_secs(30),
+            connections: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Health {
+    /// `200-399`
+    pub const EXPECT: [(u16, u16); 1] = [(200, 399)];
+    pub const INTERVAL: Duration = Duration::from_secs(1);
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+    pub const PASSES: u32 = 1;
+}

@@ -1,0 +1,378 @@
+//! The docker engine's reader: `docker compose config`, once per color.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::ReadOptions;
+use super::service::{check_routes, chosen, merge_policies};
+use crate::color::{AppName, Color, Role};
+use crate::coloring::{Coloring, Told, refuse, unescaped};
+use crate::compose::{Compose, Config};
+use crate::error::{ComposeError, Problem};
+use crate::files::Located;
+use crate::policy::Policy;
+use crate::project::{Awaited, EngineKind, Image, PlainService, Project, Service};
+use crate::rendering::{ComposeModel, Rendering};
+use crate::xbaton::{self, Context, scalar};
+
+pub(super) async fn read(
+    options: &ReadOptions,
+    located: &Located,
+) -> Result<Project, ComposeError> {
+    let compose = Compose::new(options, located);
+    compose.check_version().await?;
+    let (blue, green, hashes) = tokio::try_join!(
+        compose.config(Color::Blue, Role::Live),
+        compose.config(Color::Green, Role::Live),
+        compose.hashes(),
+    )?;
+    let mut told = Told::default();
+    for warning in &blue.warnings {
+        told.notice("", format!("docker compose: {warning}"));
+    }
+    let app = app(&blue.model)?;
+    let place = |key: &str| located.place(key);
+    let policies = match policies(options, located, &blue.model, &green, &mut told) {
+        Some(policies) => policies,
+        None => {
+            told.problems.finish(place)?;
+            return Err(no_x_baton(located, &blue.model));
+        }
+    };
+    let images = images(options, &app, &blue.model, &policies, &mut told);
+    let mut renderings = Vec::new();
+    for (color, config) in [(Color::Blue, &blue), (Color::Green, &green)] {
+        let coloring = Coloring {
+            app: &app,
+            color,
+            role: Role::Live,
+            model: &config.model,
+            policies: &policies,
+            images: &images,
+            directory: &located.directory,
+        };
+        renderings.push((color, Role::Live, coloring.color(&mut told)));
+    }
+    add_secrets(&compose, &mut renderings, &mut told).await?;
+    told.problems.finish(place)?;
+    Ok(Project {
+        engine: EngineKind::Docker,
+        directory: located.directory.clone(),
+        files: located
+            .files
+            .iter()
+            .map(|file| file.shown.clone())
+            .collect(),
+        services: services(&blue.model, policies, images, &renderings),
+        plain: plain(&blue.model, &hashes),
+        renderings: renderings
+            .into_iter()
+            .map(|(color, role, model)| (color, role, Rendering::Docker(model)))
+            .collect(),
+        notices: told.notices,
+        app,
+    })
+}
+
+fn app(model: &Value) -> Result<AppName, ComposeError> {
+    let name = model["name"].as_str().unwrap_or_default();
+    name.parse()
+        .map_err(|text: String| Problem::new("name", text).into())
+}
+
+fn user_services(model: &Value) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+    model["services"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, service)| Some((name, service.as_object()?)))
+}
+
+/// The policies of the chosen services; None when no service has `x-baton`.
+fn policies(
+    options: &ReadOptions,
+    located: &Located,
+    blue: &Value,
+    green: &Config,
+    told: &mut Told,
+) -> Option<BTreeMap<String, Policy>> {
+    let all: Vec<String> = user_services(blue).map(|(name, _)| name.clone()).collect();
+    let with_policy: Vec<String> = user_services(blue)
+        .filter(|(_, service)| service.contains_key("x-baton"))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if with_policy.is_empty() {
+        return None;
+    }
+    let chosen = chosen(&options.services, with_policy, &all, &mut told.problems);
+    let mut read = |model: &Value| -> BTreeMap<String, Policy> {
+        let policies = user_services(model)
+            .filter(|(name, _)| chosen.contains(name))
+            .filter_map(|(name, service)| {
+                let policy = policy(name, service, &model["networks"], located, told)?;
+                Some((name.clone(), policy))
+            });
+        policies.collect()
+    };
+    let (blue, green) = (read(blue), read(&green.model));
+    let policies = merge_policies(blue, &green, &mut told.problems);
+    check_routes(&policies, &mut told.problems);
+    Some(policies)
+}
+
+fn policy(
+    name: &str,
+    service: &Map<String, Value>,
+    networks: &Value,
+    located: &Located,
+    told: &mut Told,
+) -> Option<Policy> {
+    let path = format!("services.{name}.x-baton");
+    let typed = unescaped(service.get("x-baton")?);
+    let context = Context {
+        path: &path,
+        engine: EngineKind::Docker,
+        ports: &target_ports(service),
+        directory: &located.directory,
+    };
+    let takes_traffic = typed.get("worker").is_none();
+    refuse(
+        &format!("services.{name}"),
+        service,
+        networks,
+        takes_traffic,
+        &mut told.problems,
+    );
+    xbaton::lower(&typed, &context, &mut told.problems)
+}
+
+/// TCP ports that the service says it listens on, each once.
+fn target_ports(service: &Map<String, Value>) -> Vec<u16> {
+    let list = |key: &str| {
+        service
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    let published = list("ports")
+        .filter(|port| port["protocol"].as_str().unwrap_or("tcp") == "tcp")
+        .filter_map(|port| scalar(&port["target"]));
+    let exposed = list("expose")
+        .filter_map(scalar)
+        .filter_map(|text| match text.split_once('/') {
+            Some((port, "tcp")) => Some(port.to_owned()),
+            Some(_) => None,
+            None => Some(text),
+        });
+    let mut ports: Vec<u16> = Vec::new();
+    for text in published.chain(exposed) {
+        let (low, high) = text.split_once('-').unwrap_or((&text, &text));
+        if let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>()) {
+            // Two are as many as a thousand: which one is meant cannot be known.
+            for port in (low..=high).take(2) {
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
+            }
+        }
+    }
+    ports
+}
+
+/// What each chosen service runs, `--image` applied.
+fn images(
+    options: &ReadOptions,
+    app: &AppName,
+    model: &Value,
+    policies: &BTreeMap<String, Policy>,
+    told: &mut Told,
+) -> BTreeMap<String, Image> {
+    let mut images: BTreeMap<String, Image> = policies
+        .keys()
+        .map(|name| {
+            let service = &model["services"][name];
+            let text = |key: &str| service[key].as_str().map(|text| text.replace("$$", "$"));
+            let image = Image {
+                reference: text("image").unwrap_or_else(|| format!("{app}-{name}")),
+                build: service.get("build").is_some_and(|build| !build.is_null()),
+                pull_policy: text("pull_policy"),
+            };
+            (name.clone(), image)
+        })
+        .collect();
+    let Some(given) = &options.image_override else {
+        return images;
+    };
+    let (service, reference) = match given.split_once('=') {
+        Some((service, reference)) => (Some(service.to_owned()), reference),
+        None if images.len() == 1 => (images.keys().next().cloned(), given.as_str()),
+        None => (None, given.as_str()),
+    };
+    match service.as_ref().and_then(|service| images.get_mut(service)) {
+        Some(image) => {
+            *image = Image {
+                reference: reference.to_owned(),
+                build: false,
+                pull_policy: None,
+            };
+        }
+        None => {
+            let names: Vec<&str> = policies.keys().map(String::as_str).collect();
+            told.problems.push(
+                Problem::new("", format!("--image {given}: which service is meant?")).help(
+                    format!(
+                        "write --image SERVICE=REF with one of: {}",
+                        names.join(", ")
+                    ),
+                ),
+            );
+        }
+    }
+    images
+}
+
+fn services(
+    model: &Value,
+    policies: BTreeMap<String, Policy>,
+    mut images: BTreeMap<String, Image>,
+    renderings: &[(Color, Role, ComposeModel)],
+) -> Vec<Service> {
+    let colored = renderings
+        .first()
+        .map(|(_, _, model)| model.services.as_slice());
+    let replicas = |name: &str| {
+        let service = colored
+            .into_iter()
+            .flatten()
+            .find(|service| service.name == name);
+        service.map_or(1, |service| service.replicas)
+    };
+    policies
+        .into_iter()
+        .map(|(name, policy)| Service {
+            has_compose_healthcheck: has_healthcheck(&model["services"][&name]["healthcheck"]),
+            image: images.remove(&name),
+            replicas: replicas(&name),
+            policy,
+            name,
+        })
+        .collect()
+}
+
+/// `disable: true` and `test: NONE` switch off what an image brings along.
+fn has_healthcheck(healthcheck: &Value) -> bool {
+    let none = match &healthcheck["test"] {
+        Value::Array(words) => words.first().is_none_or(|word| word == "NONE"),
+        Value::String(word) => word == "NONE",
+        _ => true,
+    };
+    !none && healthcheck["disable"] != true
+}
+
+/// Services without `x-baton`, each after those that it depends on.
+fn plain(model: &Value, hashes: &BTreeMap<String, String>) -> Vec<PlainService> {
+    let mut waiting: Vec<PlainService> = Vec::new();
+    for (name, service) in
+        user_services(model).filter(|(_, service)| !service.contains_key("x-baton"))
+    {
+        let depends_on = service
+            .get("depends_on")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|dependencies| dependencies.keys())
+            .filter(|other| model["services"][*other].get("x-baton").is_none())
+            .cloned()
+            .collect();
+        waiting.push(PlainService {
+            name: name.clone(),
+            config_hash: hashes.get(name).cloned(),
+            depends_on,
+            awaited: awaited(model, name),
+        });
+    }
+    let mut ordered: Vec<PlainService> = Vec::new();
+    // Compose has refused cycles, so each round places at least one.
+    while let Some(at) = waiting.iter().position(|service| {
+        let placed = |other: &String| ordered.iter().any(|done| done.name == *other);
+        service.depends_on.iter().all(placed)
+    }) {
+        ordered.push(waiting.remove(at));
+    }
+    ordered.append(&mut waiting);
+    ordered
+}
+
+/// The strongest condition that a service with `x-baton` puts on `plain`.
+fn awaited(model: &Value, plain: &str) -> Awaited {
+    user_services(model)
+        .filter(|(_, service)| service.contains_key("x-baton"))
+        .filter_map(|(_, service)| {
+            service
+                .get("depends_on")?
+                .get(plain)?
+                .get("condition")?
+                .as_str()
+        })
+        .map(|condition| match condition {
+            "service_healthy" => Awaited::Healthy,
+            "service_completed_successfully" => Awaited::Completed,
+            _ => Awaited::Started,
+        })
+        .max()
+        .unwrap_or_default()
+}
+
+/// Values of secrets and configs with `environment:`: they stay unresolved in what Compose prints,
+/// and `up` fails without them (Engines.md §1).
+async fn add_secrets(
+    compose: &Compose<'_>,
+    renderings: &mut [(Color, Role, ComposeModel)],
+    told: &mut Told,
+) -> Result<(), ComposeError> {
+    let needed = renderings
+        .iter()
+        .any(|(_, _, model)| !Coloring::variables(&model.model).is_empty());
+    if !needed {
+        return Ok(());
+    }
+    let values = compose.environment().await?;
+    for (_, _, rendering) in renderings {
+        for (key, name) in Coloring::variables(&rendering.model) {
+            match values.get(&name) {
+                Some(value) => {
+                    rendering.environment.insert(name, value.clone());
+                }
+                None => told.problems.push(
+                    Problem::new(key, format!("the variable {name} has no value"))
+                        .help(format!("set {name} in the environment or in .env")),
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No service of the model has `x-baton`; one that a profile hides may.
+fn no_x_baton(located: &Located, model: &Value) -> ComposeError {
+    let hidden = located.services().find(|(name, service)| {
+        service.get("x-baton").is_some() && model["services"].get(name.as_str()).is_none()
+    });
+    let problem = match hidden {
+        Some((name, service)) => {
+            let profile = service["profiles"][0].as_str().unwrap_or("NAME");
+            Problem::new(
+                format!("services.{name}"),
+                "has x-baton, and its profile is not chosen",
+            )
+            .help(format!("add --profile {profile}, or set COMPOSE_PROFILES"))
+        }
+        None => Problem::new(
+            "services",
+            "no service has x-baton, so there is nothing to deploy",
+        )
+        .help("add it to the service that takes traffic: x-baton: { hosts: [api.example.com] }"),
+    };
+    problem.in_file(&located.first()).into()
+}

@@ -1,0 +1,282 @@
+//! From what was typed to what is meant: defaults, and the rules that join several keys.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::leaf::{Flag, TlsChoice};
+use super::raw::{self, XBaton};
+use super::schema;
+use crate::color::Color;
+use crate::error::{Collector, Problem};
+use crate::policy::{Drain, Health, Limits, Policy, Tls, Worker};
+use crate::project::EngineKind;
+
+/// What the rest of the service says that `x-baton` leans on.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// `services.api.x-baton`
+    pub(crate) path: &'a str,
+    pub(crate) engine: EngineKind,
+    /// TCP target ports that the service exposes or publishes, each once.
+    pub(crate) ports: &'a [u16],
+    /// Folder that relative files are relative to.
+    pub(crate) directory: &'a Path,
+}
+
+/// Reads one `x-baton`. None when there was a mistake; all of them are in `problems` then.
+pub(crate) fn lower(
+    value: &Value,
+    context: &Context<'_>,
+    problems: &mut Collector,
+) -> Option<Policy> {
+    let before = problems.len();
+    schema::check(value, context.path, problems);
+    if problems.len() > before {
+        return None;
+    }
+    // The check has accepted every key and value; an error here is ours, and still said.
+    let raw: XBaton = match serde_json::from_value(value.clone()) {
+        Ok(raw) => raw,
+        Err(error) => {
+            problems.add(context.path, error.to_string());
+            return None;
+        }
+    };
+    let policy = policy(raw, value, context, problems);
+    (problems.len() == before).then_some(policy)
+}
+
+fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Collector) -> Policy {
+    let default = Policy::default();
+    engine(&raw, context, problems);
+    let worker = raw.worker.and_then(|mode| mode.0);
+    let hosts = hosts(&raw, value, worker, context, problems);
+    let path = raw.path.map_or(default.path, |path| path.0);
+    let strip_path = raw.strip_path.is_some_and(|Flag(strip)| strip);
+    let startup_timeout = raw
+        .health
+        .as_ref()
+        .and_then(|health| health.startup_timeout)
+        .map_or(default.startup_timeout, |span| span.0);
+    if strip_path && path == "/" {
+        let key = format!("{}.strip_path", context.path);
+        problems.add(key, "there is no path to remove; set `path`");
+    }
+    Policy {
+        hosts,
+        path,
+        strip_path,
+        worker,
+        port: port(raw.port.map(|port| port.0), worker, context, problems),
+        protocol: raw.protocol.map_or(default.protocol, |protocol| protocol.0),
+        tls: raw
+            .tls
+            .map_or(Tls::Off, |tls| self::tls(tls, context, problems)),
+        limits: limits(raw.limits, default.limits),
+        health: raw
+            .health
+            .and_then(|health| self::health(health, context, problems)),
+        startup_timeout,
+        warmup: raw
+            .warmup
+            .unwrap_or_default()
+            .into_iter()
+            .map(|warmup| warmup.0)
+            .collect(),
+        keep_warm: raw.keep_warm.map_or(default.keep_warm, |span| span.0),
+        max_wait: raw.max_wait.map_or(default.max_wait, |span| span.0),
+        drain: drain(raw.drain, default.drain),
+        color_environment: color_environment(raw.colors),
+    }
+}
+
+/// All services of an app have one engine, and which one was seen before the files were read.
+fn engine(raw: &XBaton, context: &Context<'_>, problems: &mut Collector) {
+    let typed = raw.engine.map_or(EngineKind::Docker, |engine| engine.0);
+    let (text, help) = match (typed, context.engine) {
+        (EngineKind::Docker, EngineKind::Process) => (
+            "another service of this app says process, and an app has one engine",
+            "write `engine: process` here too",
+        ),
+        (EngineKind::Process, EngineKind::Docker) => (
+            "process cannot come from an included, extended or remote file",
+            "write `engine: process` into the compose file itself",
+        ),
+        _ => return,
+    };
+    problems.push(Problem::new(format!("{}.engine", context.path), text).help(help));
+}
+
+/// `hosts` or `worker`, one of them; a worker has no key that only traffic needs.
+fn hosts(
+    raw: &XBaton,
+    value: &Value,
+    worker: Option<Worker>,
+    context: &Context<'_>,
+    problems: &mut Collector,
+) -> Vec<String> {
+    const TRAFFIC: [&str; 8] = [
+        "path",
+        "strip_path",
+        "protocol",
+        "tls",
+        "limits",
+        "warmup",
+        "max_wait",
+        "drain",
+    ];
+    let mut hosts: Vec<String> = Vec::new();
+    for host in raw.hosts.iter().flatten() {
+        if hosts.contains(&host.0) {
+            let key = format!("{}.hosts", context.path);
+            problems.add(key, format!("{} is there twice", host.0));
+        } else {
+            hosts.push(host.0.clone());
+        }
+    }
+    match (worker, &raw.hosts) {
+        (None, Some(list)) if list.is_empty() => problems.add(
+            format!("{}.hosts", context.path),
+            "expected at least one host; \"*\" takes every host",
+        ),
+        (None, None) => problems.push(
+            Problem::new(
+                context.path,
+                "needs `hosts` (where its traffic comes from) or `worker: true` (it takes none)",
+            )
+            .help("example: hosts: [api.example.com]"),
+        ),
+        (Some(_), Some(_)) => problems.add(
+            format!("{}.hosts", context.path),
+            "a worker takes no traffic: remove either `hosts` or `worker`",
+        ),
+        (Some(_), None) => {
+            for key in TRAFFIC.iter().filter(|key| value.get(key).is_some()) {
+                let key = format!("{}.{key}", context.path);
+                problems.add(
+                    key,
+                    "a worker takes no traffic, so this key means nothing here",
+                );
+            }
+        }
+        (None, Some(_)) => {}
+    }
+    hosts
+}
+
+fn port(
+    typed: Option<u16>,
+    worker: Option<Worker>,
+    context: &Context<'_>,
+    problems: &mut Collector,
+) -> Option<u16> {
+    if typed.is_some() || worker.is_some() || context.engine == EngineKind::Process {
+        return typed;
+    }
+    let text = match context.ports {
+        [only] => return Some(*only),
+        [] => "is missing, and the service exposes and publishes no port".to_owned(),
+        several => format!(
+            "is missing, and the service has several ports: {}",
+            several
+                .iter()
+                .map(u16::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    problems.push(
+        Problem::new(format!("{}.port", context.path), text)
+            .help("set it to the port that the app listens on inside its container"),
+    );
+    None
+}
+
+fn tls(choice: TlsChoice, context: &Context<'_>, problems: &mut Collector) -> Tls {
+    let TlsChoice::Files { cert, key } = choice else {
+        return Tls::Off;
+    };
+    let mut file = |name: &str, typed: String| {
+        let path = context.directory.join(typed);
+        // Only what is surely missing: a key may be readable by the daemon alone.
+        if let Err(error) = std::fs::metadata(&path)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            let key = format!("{}.tls.{name}", context.path);
+            problems.add(key, format!("there is no file {}", path.display()));
+        }
+        path
+    };
+    Tls::Files {
+        cert: file("cert", cert),
+        key: file("key", key),
+    }
+}
+
+fn limits(raw: Option<raw::Limits>, default: Limits) -> Limits {
+    let raw = raw.unwrap_or_default();
+    Limits {
+        body: raw.body.map_or(default.body, |size| size.0),
+        header_bytes: raw.header_bytes.map_or(default.header_bytes, |size| size.0),
+        idle: raw.idle.map_or(default.idle, |span| span.0),
+    }
+}
+
+fn health(raw: raw::Health, context: &Context<'_>, problems: &mut Collector) -> Option<Health> {
+    let path = match raw.path {
+        Some(path) => path.0,
+        None => {
+            let keys = [
+                ("port", raw.port.is_some()),
+                ("headers", raw.headers.is_some()),
+                ("expect", raw.expect.is_some()),
+                ("interval", raw.interval.is_some()),
+                ("timeout", raw.timeout.is_some()),
+                ("passes", raw.passes.is_some()),
+            ];
+            // `startup_timeout` alone keeps the default kind of check.
+            for (key, _) in keys.iter().filter(|(_, typed)| *typed) {
+                let key = format!("{}.health.{key}", context.path);
+                problems.push(
+                    Problem::new(key, "needs `path` beside it")
+                        .help("example: health: { path: /healthz }"),
+                );
+            }
+            return None;
+        }
+    };
+    Some(Health {
+        path,
+        port: raw.port.map(|port| port.0),
+        headers: raw.headers.map(|fields| fields.0).unwrap_or_default(),
+        expect: raw
+            .expect
+            .map_or_else(|| Health::EXPECT.to_vec(), |statuses| statuses.0),
+        interval: raw.interval.map_or(Health::INTERVAL, |span| span.0),
+        timeout: raw.timeout.map_or(Health::TIMEOUT, |span| span.0),
+        passes: raw.passes.map_or(Health::PASSES, |count| count.0),
+    })
+}
+
+fn drain(raw: Option<raw::Drain>, default: Drain) -> Drain {
+    let raw = raw.unwrap_or_default();
+    let requests = raw.requests.map_or(default.requests, |span| span.0);
+    Drain {
+        requests,
+        // Never shorter than the first wait.
+        connections: raw
+            .connections
+            .map_or(default.connections, |span| span.0)
+            .max(requests),
+    }
+}
+
+fn color_environment(raw: Option<raw::Colors>) -> BTreeMap<Color, BTreeMap<String, String>> {
+    let raw = raw.unwrap_or_default();
+    [(Color::Blue, raw.blue), (Color::Green, raw.green)]
+        .into_iter()
+        .filter_map(|(color, one)| Some((color, one?.environment?.0)))
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! `x-baton`: as typed ([`raw`]), checked ([`schema`]), and as it is meant ([`lower`]).
+
+mod leaf;
+mod lower;
+mod raw;
+mod schema;
+
+pub(crate) use lower::{Context, lower};
+pub use schema::schema;
+
+pub(crate) use leaf::{scalar, shown};
