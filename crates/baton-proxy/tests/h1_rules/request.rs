@@ -64,6 +64,11 @@ const ROWS: &[Row] = &[
 
     // -- target
     ("RFC 9112 §3.2.1", b"GET /a%20b?c=d&e={f}|[g] HTTP/1.1\r\nHost: a\r\n\r\n", None),
+    ("RFC 9112 §3.2.1", b"GET /\"{}|^\\[]?`{}|^\\[]'?/ HTTP/1.1\r\nHost: a\r\n\r\n", None),
+    ("RFC 9112 §3.2", b"GET /` HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
+    ("RFC 9112 §3.2", b"GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
+    ("RFC 9112 §3.2", b"GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
+    ("RFC 9112 §3.2", b"GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
     ("RFC 9112 §3.2", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
     ("RFC 9112 §3.2", b"GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
     ("RFC 9112 §3.2", b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", no(Refusal::InvalidTarget, 400)),
