@@ -170,11 +170,15 @@ impl Life {
         let Some(mut ended) = ended else {
             return exit_of(None, Some(&self.running));
         };
-        ended.oom_killed = ended.code == 128 + Signal::KILL.as_raw()
+        let oom_killed = ended.code == 128 + Signal::KILL.as_raw()
             && !self.folder.was_killed()
             && oom.saw_one(ended.oom_kills, self.running.oom_kills);
-        if let Err(error) = self.folder.write("ended.json", &ended) {
-            tracing::warn!(instance = %self.id, %error, "its end cannot be written down");
+        // Otherwise it is written down as it is: two fsyncs would only delay the news.
+        if oom_killed {
+            ended.oom_killed = true;
+            if let Err(error) = self.folder.write("ended.json", &ended) {
+                tracing::warn!(instance = %self.id, %error, "its end cannot be written down");
+            }
         }
         ended.exit()
     }

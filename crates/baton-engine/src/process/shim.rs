@@ -64,8 +64,9 @@ fn run(folder: OsString) -> Result<i32, String> {
         .ok_or("its orders are gone")?;
     let oom_kills = proc::oom_kills();
 
-    let child = match start(&folder, &spec) {
-        Ok(child) => child,
+    // Its ends of the outputs are held to the last: bytes in a FIFO that nobody has open are gone.
+    let (child, _outputs) = match start(&folder, &spec) {
+        Ok(started) => started,
         Err(failure) => {
             let ended = failure.ended(oom_kills);
             // The reason goes to the engine all the same.
@@ -103,7 +104,7 @@ impl Failure {
     }
 }
 
-fn start(folder: &Folder, spec: &Spec) -> Result<Child, Failure> {
+fn start(folder: &Folder, spec: &Spec) -> Result<(Child, [File; 2]), Failure> {
     let refuse = |reason: String| Failure { code: 126, reason };
     let service = &spec.service;
     let Some((program, arguments)) = service.command.split_first() else {
@@ -119,9 +120,11 @@ fn start(folder: &Folder, spec: &Spec) -> Result<Child, Failure> {
     }
     let output = |name: &str| {
         let fifo = tap::make_fifo(&folder.file(name));
-        fifo.map_err(|error| refuse(format!("cannot make its {name}: {error}")))
+        fifo.and_then(|fifo| Ok((fifo.try_clone()?, fifo)))
+            .map_err(|error| refuse(format!("cannot make its {name}: {error}")))
     };
-    let (stdout, stderr) = (output("stdout")?, output("stderr")?);
+    let (stdout, own_stdout) = output("stdout")?;
+    let (stderr, own_stderr) = output("stderr")?;
     if let Some(identity) = &identity {
         // So that it may open /dev/stdout by its name.
         let owner = rustix::fs::Uid::from_raw(identity.uid);
@@ -149,7 +152,8 @@ fn start(folder: &Folder, spec: &Spec) -> Result<Child, Failure> {
         }
         sys::run_as(&mut command, identity);
     }
-    command.spawn().map_err(|error| explain(spec, &error))
+    let child = command.spawn().map_err(|error| explain(spec, &error))?;
+    Ok((child, [own_stdout, own_stderr]))
 }
 
 fn explain(spec: &Spec, error: &io::Error) -> Failure {
