@@ -133,7 +133,7 @@ fn unescape(text: &str) -> String {
 }
 
 fn fill(text: &str, scope: &BTreeMap<String, String>) -> Result<String, String> {
-    Interpolation::new(scope).text(text)
+    Interpolation::of_dotenv(scope).text(text)
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn lines_as_compose_reads_them() {
         let known = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
-        let text = "\u{feff}# comment\n\nA=1\nexport B = two words # said\nC='raw $A'\nD=\"a\\n${A}\"\nE=\nF=x#y\nHOME\nGONE\nG=\"first\nsecond\" # end\nH=$HOME/$A\r\n";
+        let text = "\u{feff}# comment\n\nA=1\nexport B = two words # said\nC='raw $A'\nD=\"a\\n${A}\"\nE=\nF=x#y\nHOME\nGONE\nG=\"first\nsecond\" # end\nH=$HOME/$A\r\nI=t0p$1 x$ a$$b\n";
         let pairs = parse(text, &known).unwrap();
         let expected = [
             ("A", "1"),
@@ -155,6 +155,7 @@ mod tests {
             ("HOME", "/root"),
             ("G", "first\nsecond"),
             ("H", "/root/1"),
+            ("I", "t0p$1 x$ a$b"),
         ];
         let expected: Vec<_> = expected
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

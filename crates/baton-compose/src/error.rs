@@ -134,11 +134,15 @@ impl From<Problem> for ComposeError {
 /// Gathers mistakes, so that all of a file are shown at once.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
+    /// Each once: both colors find the same ones.
     problems: Vec<Problem>,
+    /// With those that were known already.
+    raised: usize,
 }
 
 impl Collector {
     pub(crate) fn push(&mut self, problem: Problem) {
+        self.raised += 1;
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -148,8 +152,9 @@ impl Collector {
         self.push(Problem::new(key, text));
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.problems.len()
+    /// How often something was wrong, to see whether it was in between.
+    pub(crate) fn raised(&self) -> usize {
+        self.raised
     }
 
     /// # Errors

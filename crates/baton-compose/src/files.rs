@@ -33,6 +33,8 @@ pub(crate) struct Located {
     pub(crate) directory: PathBuf,
     /// The caller's environment over `.env`.
     pub(crate) environment: BTreeMap<String, String>,
+    /// What is wrong with `.env`. Whether that matters is for who reads it: Compose has its own words.
+    pub(crate) dotenv_problem: Option<Problem>,
 }
 
 /// One compose file.
@@ -88,7 +90,7 @@ pub(crate) fn locate(options: &ReadOptions) -> Result<Located, ComposeError> {
                 .and_then(|file| Some(cwd.join(file).parent()?.to_owned()))
         })
         .unwrap_or_else(|| cwd.clone());
-    add_dotenv(&early, &mut environment)?;
+    let first_problem = add_dotenv(&early, &mut environment).err();
     let named = if options.files.is_empty() {
         from_environment(&environment).map_or_else(|| discover(cwd, &early), Ok)?
     } else {
@@ -115,11 +117,12 @@ pub(crate) fn locate(options: &ReadOptions) -> Result<Located, ComposeError> {
             .to_owned(),
     };
     let directory = normal(&directory);
-    add_dotenv(&directory, &mut environment)?;
+    let second_problem = add_dotenv(&directory, &mut environment).err();
     Ok(Located {
         files,
         directory,
         environment,
+        dotenv_problem: first_problem.or(second_problem),
     })
 }
 
@@ -158,16 +161,13 @@ fn discover(cwd: &Path, start: &Path) -> Result<Vec<PathBuf>, ComposeError> {
 }
 
 /// `.env` of a folder, under what the environment says already.
-fn add_dotenv(
-    folder: &Path,
-    environment: &mut BTreeMap<String, String>,
-) -> Result<(), ComposeError> {
+fn add_dotenv(folder: &Path, environment: &mut BTreeMap<String, String>) -> Result<(), Problem> {
     let path = folder.join(".env");
     let Ok(text) = std::fs::read_to_string(&path) else {
         return Ok(());
     };
     let pairs = dotenv::parse(&text, environment)
-        .map_err(|error| ComposeError::from(Problem::new("", error).in_file(&path)))?;
+        .map_err(|error| Problem::new("", error).in_file(&path))?;
     for (name, value) in pairs {
         environment.entry(name).or_insert(value);
     }

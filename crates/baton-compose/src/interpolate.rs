@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Interpolation<'a> {
     environment: &'a BTreeMap<String, String>,
+    /// A `$` without a name stands for itself, as in `.env` files.
+    lenient: bool,
     /// Names without a value and without a default: a blank string was used.
     pub(crate) unset: Vec<String>,
 }
@@ -17,7 +19,16 @@ impl<'a> Interpolation<'a> {
     pub(crate) fn new(environment: &'a BTreeMap<String, String>) -> Interpolation<'a> {
         Interpolation {
             environment,
+            lenient: false,
             unset: Vec::new(),
+        }
+    }
+
+    /// The rules of `.env` files.
+    pub(crate) fn of_dotenv(environment: &'a BTreeMap<String, String>) -> Interpolation<'a> {
+        Interpolation {
+            lenient: true,
+            ..Interpolation::new(environment)
         }
     }
 
@@ -71,6 +82,10 @@ impl<'a> Interpolation<'a> {
                 rest = &inside[end + 1..];
             } else {
                 let end = name_length(rest);
+                if end == 0 && self.lenient {
+                    filled.push('$');
+                    continue;
+                }
                 if end == 0 {
                     return Err(format!(
                         "`$` without a name in {text:?}; write $$ for a plain dollar"

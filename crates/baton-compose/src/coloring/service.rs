@@ -35,7 +35,7 @@ impl Coloring<'_> {
         notice_mounts(&definition, &path, told);
         self.image(name, &mut definition);
         self.replicas(&mut definition, service.replicas);
-        self.depends_on(&mut definition, &path, told);
+        self.depends_on(policy, &mut definition, &path, told);
         self.join_networks(name, &mut definition);
         self.label(name, &mut definition);
         self.environment(policy, &mut definition);
@@ -84,10 +84,10 @@ impl Coloring<'_> {
         }
         if let Some(Value::String(hostname)) = definition.get_mut("hostname") {
             add(hostname);
-            *hostname = self.colored_name(hostname);
             let text = format!(
-                "becomes {hostname} in this color: networks answer to a host name, and both colors would"
+                "becomes {hostname}-blue and {hostname}-green: networks answer to a host name, and both colors would"
             );
+            *hostname = self.colored_name(hostname);
             told.notice(format!("{path}.hostname"), text);
         }
         if let Some(container_name) = definition.get("container_name").and_then(Value::as_str) {
@@ -114,19 +114,28 @@ impl Coloring<'_> {
     }
 
     /// Dependencies within the color keep their conditions; those on plain services were met before.
-    fn depends_on(&self, definition: &mut Map<String, Value>, path: &str, told: &mut Told) {
+    fn depends_on(
+        &self,
+        policy: &Policy,
+        definition: &mut Map<String, Value>,
+        path: &str,
+        told: &mut Told,
+    ) {
         let Some(Value::Object(dependencies)) = definition.remove("depends_on") else {
             return;
         };
         let mut kept = Map::new();
         for (other, condition) in dependencies {
-            if self.policies.contains_key(&other) {
-                kept.insert(self.colored_name(&other), condition);
-            } else {
-                told.notice(
-                    format!("{path}.depends_on.{other}"),
-                    "met before a color starts, and then left alone",
-                );
+            let key = format!("{path}.depends_on.{other}");
+            match self.policies.get(&other) {
+                // A worker may depend on a worker, and both come after the switch.
+                Some(needed) if needed.worker.is_some() && policy.worker.is_none() => {
+                    told.notice(key, "not waited for: a worker starts after the switch");
+                }
+                Some(_) => {
+                    kept.insert(self.colored_name(&other), condition);
+                }
+                None => told.notice(key, "met before a color starts, and then left alone"),
             }
         }
         if !kept.is_empty() {

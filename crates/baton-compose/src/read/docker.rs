@@ -170,8 +170,8 @@ fn target_ports(service: &Map<String, Value>) -> Vec<u16> {
     for text in published.chain(exposed) {
         let (low, high) = text.split_once('-').unwrap_or((&text, &text));
         if let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>()) {
-            // Two are as many as a thousand: which one is meant cannot be known.
-            for port in (low..=high).take(2) {
+            // A handful is enough for a message: which one is meant cannot be known.
+            for port in (low..=high).take(5) {
                 if !ports.contains(&port) {
                     ports.push(port);
                 }

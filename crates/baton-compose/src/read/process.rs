@@ -37,6 +37,9 @@ const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYP
 pub(super) fn read(options: &ReadOptions, located: &Located) -> Result<Project, ComposeError> {
     let app = located.app(options)?;
     let mut told = Told::default();
+    if let Some(problem) = &located.dotenv_problem {
+        told.problems.push(problem.clone());
+    }
     let place = |key: &str| located.place(key);
     if let Some(image) = &options.image_override {
         told.problems.add(

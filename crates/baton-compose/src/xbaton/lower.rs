@@ -31,9 +31,9 @@ pub(crate) fn lower(
     context: &Context<'_>,
     problems: &mut Collector,
 ) -> Option<Policy> {
-    let before = problems.len();
+    let before = problems.raised();
     schema::check(value, context.path, problems);
-    if problems.len() > before {
+    if problems.raised() > before {
         return None;
     }
     // The check has accepted every key and value; an error here is ours, and still said.
@@ -45,7 +45,7 @@ pub(crate) fn lower(
         }
     };
     let policy = policy(raw, value, context, problems);
-    (problems.len() == before).then_some(policy)
+    (problems.raised() == before).then_some(policy)
 }
 
 fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Collector) -> Policy {
@@ -178,14 +178,16 @@ fn port(
     let text = match context.ports {
         [only] => return Some(*only),
         [] => "is missing, and the service exposes and publishes no port".to_owned(),
-        several => format!(
-            "is missing, and the service has several ports: {}",
-            several
-                .iter()
-                .map(u16::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        several => {
+            let mut shown: Vec<String> = several.iter().take(4).map(u16::to_string).collect();
+            if several.len() > shown.len() {
+                shown.push("…".to_owned());
+            }
+            format!(
+                "is missing, and the service has several ports: {}",
+                shown.join(", ")
+            )
+        }
     };
     problems.push(
         Problem::new(format!("{}.port", context.path), text)

@@ -93,10 +93,10 @@ fn check_value(value: &Value, schema: &Value, path: &str, problems: &mut Collect
     let keys = schema.get("properties").and_then(Value::as_object);
     match (leaf, keys, value) {
         (leaf, Some(keys), Value::Object(typed)) => {
-            let before = problems.len();
+            let before = problems.raised();
             check_keys(typed, keys, path, problems);
             // What the keys mean together, once each of them is right.
-            if let (Some(leaf), true) = (leaf, problems.len() == before)
+            if let (Some(leaf), true) = (leaf, problems.raised() == before)
                 && let Err(text) = leaf::check(leaf, value)
             {
                 problems.add(path, text);

@@ -1,0 +1,164 @@
+//! Values that are one of a few words.
+
+use serde_json::{Value, json};
+
+use super::{LEAF, Leaf, Text, expected, scalar};
+use crate::policy::{Protocol, Worker};
+use crate::project::EngineKind;
+
+/// One of a few words.
+fn word<T: Copy>(value: &Value, words: &[(&str, T)], expect: &str) -> Result<T, String> {
+    value
+        .as_str()
+        .and_then(|text| words.iter().find(|(word, _)| *word == text))
+        .map_or_else(|| expected(expect, value), |(_, meaning)| Ok(*meaning))
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EngineName(pub(crate) EngineKind);
+
+impl Leaf for EngineName {
+    const NAME: &'static str = "engine";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": ["docker", "process"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let words = [
+            ("docker", EngineKind::Docker),
+            ("process", EngineKind::Process),
+        ];
+        match value.as_str() {
+            Some("swarm") => Err("swarm: not supported yet".to_owned()),
+            _ => word(value, &words, "docker or process").map(EngineName),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProtocolName(pub(crate) Protocol);
+
+impl Leaf for ProtocolName {
+    const NAME: &'static str = "protocol";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": ["http1", "h2c"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let words = [("http1", Protocol::Http1), ("h2c", Protocol::H2c)];
+        word(value, &words, "http1 or h2c").map(ProtocolName)
+    }
+}
+
+/// `worker: true | false | overlap`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerMode(pub(crate) Option<Worker>);
+
+impl Leaf for WorkerMode {
+    const NAME: &'static str = "worker";
+
+    fn schema() -> Value {
+        json!({ "type": ["boolean", "string"], "enum": [true, false, "overlap"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match scalar(value).as_deref() {
+            Some("true") => Ok(WorkerMode(Some(Worker::StopFirst))),
+            Some("overlap") => Ok(WorkerMode(Some(Worker::Overlap))),
+            Some("false") => Ok(WorkerMode(None)),
+            _ => expected("true or overlap", value),
+        }
+    }
+}
+
+/// Only `blue-green` is built.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StrategyName;
+
+impl Leaf for StrategyName {
+    const NAME: &'static str = "strategy";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": ["blue-green"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("blue-green") => Ok(StrategyName),
+            Some(later @ ("rolling" | "canary")) => Err(format!("{later}: not supported yet")),
+            _ => expected("blue-green", value),
+        }
+    }
+}
+
+/// Only `required` is built.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverlapName;
+
+impl Leaf for OverlapName {
+    const NAME: &'static str = "overlap";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": ["required"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("required") => Ok(OverlapName),
+            Some(later @ ("preferred" | "never")) => Err(format!("{later}: not supported yet")),
+            _ => expected("required", value),
+        }
+    }
+}
+
+/// `off` or `{cert: FILE, key: FILE}`, as typed: paths not yet resolved.
+#[derive(Debug)]
+pub(crate) enum TlsChoice {
+    Off,
+    Files { cert: String, key: String },
+}
+
+impl Leaf for TlsChoice {
+    const NAME: &'static str = "tls";
+
+    fn schema() -> Value {
+        let file = |what: &str| {
+            let mut schema = Text::schema();
+            schema["description"] = what.into();
+            schema[LEAF] = Text::NAME.into();
+            schema
+        };
+        json!({
+            "anyOf": [
+                { "type": ["string", "boolean"], "enum": ["off", false] },
+                { "type": "object", "required": ["cert", "key"], "additionalProperties": false },
+            ],
+            "properties": {
+                "cert": file("PEM file with the certificate and its chain; relative to the folder of the compose file."),
+                "key": file("PEM file with the private key."),
+            },
+        })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            // YAML 1.1 readers take a bare `off` for false.
+            Value::Bool(false) => Ok(TlsChoice::Off),
+            Value::String(text) if text == "off" => Ok(TlsChoice::Off),
+            Value::String(text) if text == "auto" => Err("auto: not supported yet".to_owned()),
+            Value::Object(map) => {
+                let file = |key: &str| match map.get(key) {
+                    Some(value) => Text::read(value).map(|Text(file)| file),
+                    None => Err(format!("needs both cert and key, {key} is missing")),
+                };
+                Ok(TlsChoice::Files {
+                    cert: file("cert")?,
+                    key: file("key")?,
+                })
+            }
+            other => expected("off or {cert: FILE, key: FILE}", other),
+        }
+    }
+}
