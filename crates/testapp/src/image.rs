@@ -6,6 +6,52 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The `testapp` binary beside the running test (`…/debug/deps/the_test` → `…/debug/testapp`), built
+/// first when it is not there: Cargo does not build the binaries of a dependency.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    match try_binary() {
+        Ok(path) => path,
+        Err(error) => panic!("cannot find or build the testapp binary: {error}"),
+    }
+}
+
+fn try_binary() -> io::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let beside = test.ancestors().skip(1).take(3);
+    let path = beside
+        .map(|folder| folder.join("testapp"))
+        .find(|path| path.is_file());
+    if let Some(path) = path {
+        return Ok(path);
+    }
+    let folder = test
+        .ancestors()
+        .find(|folder| folder.ends_with("debug") || folder.ends_with("release"))
+        .ok_or_else(|| io::Error::other("the test does not run from a target folder"))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--quiet",
+        "--package",
+        "testapp",
+    ]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    let built = build.status()?;
+    let path = folder.join("testapp");
+    if built.success() && path.is_file() {
+        Ok(path)
+    } else {
+        Err(io::Error::other(format!("{} is not there", path.display())))
+    }
+}
+
 /// Makes sure that the image of `binary` is on this machine and returns its name,
 /// `baton-testapp:<hash of the binary>`. Idempotent; many processes may call it at once (each
 /// builds in a folder of its own, and the same bytes end as the same tag).

@@ -170,7 +170,10 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             let container = inner.existing("restarting", id).await?;
             return Ok(inspect::instance(&container, client.routable));
         }
-        Err(error) if is_gone(&error) => return Err(gone("restarting", id)),
+        // 404 is also said of a network that is gone.
+        Err(error) if is_gone(&error) && inner.container(id).await?.is_none() => {
+            return Err(gone("restarting", id));
+        }
         Err(error) => error,
     };
     let why = reason(&refused);

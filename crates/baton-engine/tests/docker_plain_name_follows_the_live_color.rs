@@ -1,0 +1,312 @@
+//! Other services of the file reach the live color by the plain name, never a candidate, and lose no
+//! call while live moves.
+
+mod support;
+
+use std::time::Duration;
+
+use baton_compose::Color;
+use baton_engine::{Engine, InstanceId};
+use serde_json::{Value, json};
+use support::{TestApp, docker, eventually, get, json_of, look};
+use tokio::time::sleep;
+
+/// A plain service that calls `http://api:8080/` without pause; its id and the address of its tally.
+async fn caller(app: &TestApp, url: &str) -> (InstanceId, String, Value) {
+    let file = json!({
+        "services": {"caller": {"image": app.image, "command": ["call", url], "networks": ["shop"]}},
+        "networks": {"shop": {}},
+    });
+    app.compose(&file, &["up", "-d", "caller"]);
+    let found = app
+        .engine
+        .plain_instances(&app.name, "caller")
+        .await
+        .expect("a list");
+    let ip = found[0].address.expect("an address").ip;
+    let address = format!("{ip}:8080");
+    eventually("the caller answers", || async {
+        get(&address, "/calls").await.is_ok()
+    })
+    .await;
+    (found[0].id.clone(), address, file)
+}
+
+fn routes(id: &InstanceId) -> String {
+    let pid = look(id, "{{.State.Pid}}");
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/route")).expect("routes");
+    let default = table
+        .lines()
+        .filter(|line| line.split_whitespace().nth(1) == Some("00000000"));
+    default.collect::<Vec<_>>().join("\n")
+}
+
+async fn calls_by(tally: &str, color: &str) -> u64 {
+    json_of(tally, "/calls").await["by_color"][color]
+        .as_u64()
+        .unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_by_the_plain_name_is_lost_and_none_reaches_a_candidate() {
+    let app = TestApp::new("name");
+    let (blue_rendering, blue) = app.serve(Color::Blue, 1).await;
+    let (blue_slot, green_slot) = (app.slot(Color::Blue), app.slot(Color::Green));
+    app.engine
+        .set_live(&blue_slot, &blue_rendering, true)
+        .await
+        .expect("live");
+    let (id, tally, file) = caller(&app, "http://api:8080/slow?ms=20").await;
+    // The caller was started after the network: the engine's events make it join.
+    eventually("blue is called", || async {
+        calls_by(&tally, "blue").await > 0
+    })
+    .await;
+    let default_route = routes(&id);
+
+    let mut failed_before = json_of(&tally, "/calls").await["failed"]
+        .as_u64()
+        .expect("a count");
+    // Calls made before the caller had joined could not resolve the name.
+    let (mut live, mut old) = ((blue_slot, blue_rendering, blue), None);
+    for release in 2..8 {
+        let color = live.0.color.other();
+        if let Some((slot, _, _)) = old.take() {
+            app.engine.clear(&slot, &[]).await.expect("clear");
+        }
+        let slow = {
+            let ip = look(
+                &live.2.id,
+                &format!(
+                    "{{{{(index .NetworkSettings.Networks \"{}_live\").IPAddress}}}}",
+                    app.name
+                ),
+            );
+            tokio::spawn(async move { get(&format!("{ip}:8080"), "/slow?ms=1500").await })
+        };
+        let (rendering, candidate) = app.serve(color, release).await;
+        assert_eq!(
+            calls_by(&tally, color.as_str()).await > 0,
+            release > 2,
+            "only an earlier release of this color was called"
+        );
+        let before = calls_by(&tally, color.as_str()).await;
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(
+            calls_by(&tally, color.as_str()).await,
+            before,
+            "a candidate was called"
+        );
+
+        let slot = if color == Color::Green {
+            green_slot.clone()
+        } else {
+            app.slot(Color::Blue)
+        };
+        app.engine
+            .set_live(&slot, &rendering, true)
+            .await
+            .expect("live");
+        app.engine
+            .set_live(&live.0, &live.1, false)
+            .await
+            .expect("not live");
+        // Again: nothing is to be done.
+        app.engine
+            .set_live(&slot, &rendering, true)
+            .await
+            .expect("live again");
+        app.engine
+            .set_live(&live.0, &live.1, false)
+            .await
+            .expect("not live again");
+        eventually("the new color is called", || async {
+            calls_by(&tally, color.as_str()).await > before
+        })
+        .await;
+        eventually("the old color is quiet", || async {
+            app.engine
+                .direct_connections(&live.2.id)
+                .await
+                .expect("a count")
+                == Some(0)
+        })
+        .await;
+        let answer = slow
+            .await
+            .expect("a task")
+            .expect("the slow request was answered");
+        assert!(answer.contains(live.0.color.as_str()) || !answer.is_empty());
+        let restart = |id: &InstanceId| look(id, "{{.HostConfig.RestartPolicy.Name}}");
+        assert_eq!(restart(&candidate.id), "unless-stopped");
+        assert_eq!(restart(&live.2.id), "no");
+        old = Some(std::mem::replace(&mut live, (slot, rendering, candidate)));
+        if release == 2 {
+            failed_before = failed_before.max(0);
+        }
+    }
+    let end = json_of(&tally, "/calls").await;
+    println!("calls through 6 moves: {end}");
+    assert_eq!(
+        end["failed"].as_u64().expect("a count"),
+        failed_before,
+        "{end}"
+    );
+    assert_eq!(
+        routes(&id),
+        default_route,
+        "joining must not change the way out"
+    );
+
+    // Plain Compose does not mind the extra network.
+    app.compose(&file, &["up", "-d", "caller"]);
+    assert_eq!(look(&id, "{{.State.Running}}"), "true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colored_services_find_each_other_by_the_plain_name_too() {
+    let app = TestApp::new("mesh");
+    let live_network = format!("{}_live", app.name);
+    let services = |_: Color| {
+        [
+            ("api", json!({"port": 8080})),
+            (
+                "front",
+                json!({"port": 8080, "command": ["call", "http://api:8080/"]}),
+            ),
+        ]
+    };
+    let blue = app.rendering(Color::Blue, &services(Color::Blue));
+    let started = app.start(Color::Blue, 1, &blue).await.expect("a start");
+    support::answers(&started[0]).await;
+    let aliases = look(
+        &started[0].id,
+        &format!("{{{{json (index .NetworkSettings.Networks \"{live_network}\").Aliases}}}}"),
+    );
+    assert!(
+        !aliases.contains("\"api\""),
+        "a candidate has no plain name: {aliases}"
+    );
+    app.engine
+        .set_live(&app.slot(Color::Blue), &blue, true)
+        .await
+        .expect("live");
+    let front = app
+        .engine
+        .inspect(&started[1].id)
+        .await
+        .expect("a look")
+        .expect("it is there");
+    let tally = front.address.expect("an address").to_string();
+    eventually("blue calls blue", || async {
+        calls_by(&tally, "blue").await > 0
+    })
+    .await;
+    assert_eq!(
+        docker(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{.Internal}}",
+            &live_network
+        ]),
+        "true"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_container_gives_its_name_away_without_a_lost_call() {
+    let app = TestApp::new("adopt");
+    let file = json!({
+        "services": {
+            "api": {"image": app.image, "networks": ["shop"], "environment": {"BATON_COLOR": "plain"}},
+            "caller": {"image": app.image, "command": ["call", "http://api:8080/"], "networks": ["shop"],
+                "depends_on": ["api"]},
+        },
+        "networks": {"shop": {}},
+    });
+    app.compose(&file, &["up", "-d"]);
+    let api = app
+        .engine
+        .plain_instances(&app.name, "api")
+        .await
+        .expect("a list")
+        .remove(0);
+    assert_eq!((api.slot.clone(), api.release), (None, None));
+    let caller = app
+        .engine
+        .plain_instances(&app.name, "caller")
+        .await
+        .expect("a list")
+        .remove(0);
+    let tally = format!("{}:8080", caller.address.expect("an address").ip);
+    eventually("r0 is called", || async {
+        calls_by(&tally, "plain").await > 20
+    })
+    .await;
+    let failed = json_of(&tally, "/calls").await["failed"].clone();
+
+    // Adopted as r0 of blue: named on the live network beside its own.
+    let r0 = app.rendering(Color::Blue, &[("api", json!({"port": 8080}))]);
+    let blue = app.slot(Color::Blue);
+    app.engine.set_live(&blue, &r0, true).await.expect("live");
+    let (rendering, green) = app.serve(Color::Green, 1).await;
+    app.engine
+        .set_live(&app.slot(Color::Green), &rendering, true)
+        .await
+        .expect("live");
+    app.engine
+        .set_live(&blue, &r0, false)
+        .await
+        .expect("not live");
+    let before = calls_by(&tally, "green").await;
+    eventually("green is called", || async {
+        calls_by(&tally, "green").await > before + 20
+    })
+    .await;
+    eventually("r0 is quiet", || async {
+        app.engine
+            .direct_connections(&api.id)
+            .await
+            .expect("a count")
+            == Some(0)
+    })
+    .await;
+    let r0_calls = calls_by(&tally, "plain").await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        calls_by(&tally, "plain").await,
+        r0_calls,
+        "r0 is called no more"
+    );
+    let exit = app.engine.stop(&api.id).await.expect("stop");
+    assert_eq!(exit.code, Some(0));
+
+    // Back to r0: it is started again and gets its name back.
+    let back = app.engine.restart(&api.id).await.expect("restart");
+    let at = format!("{}:8080", back.address.expect("an address").ip);
+    eventually("r0 answers", || async {
+        get(&at, "/healthz").await.is_ok()
+    })
+    .await;
+    app.engine.set_live(&blue, &r0, true).await.expect("live");
+    app.engine
+        .set_live(&app.slot(Color::Green), &rendering, false)
+        .await
+        .expect("not live");
+    eventually("r0 is called again", || async {
+        calls_by(&tally, "plain").await > r0_calls + 20
+    })
+    .await;
+    eventually("green is quiet", || async {
+        app.engine
+            .direct_connections(&green.id)
+            .await
+            .expect("a count")
+            == Some(0)
+    })
+    .await;
+    let end = json_of(&tally, "/calls").await;
+    println!("calls through adoption and back: {end}");
+    assert_eq!(end["failed"], failed, "{end}");
+}
