@@ -1,0 +1,100 @@
+//! `baton deploy`.
+
+use baton_compose::EngineKind;
+use baton_deploy::plan::Strategy;
+use baton_deploy::request::DeployRequest;
+use clap::{Args, ValueEnum};
+use http::Method;
+
+use super::Global;
+use super::follow::{Follow, WaitArgs, asked_by};
+use super::project::{self, FileArgs, Selection};
+use super::{check, fetch};
+use crate::error::CliError;
+
+/// Brings a new release live: it is started beside the one that serves, and gets the traffic when it
+/// is healthy. The old one finishes what it has. A release that does not come up never gets a request.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
+    /// The app's name, as with `docker compose -p`
+    #[arg(
+        long = "project-name",
+        short = 'p',
+        visible_alias = "app",
+        value_name = "NAME"
+    )]
+    project_name: Option<String>,
+    /// Run this image instead of the file's
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    /// How it goes live [default: what the file says, else blue-green]
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<StrategyArg>,
+    /// Also apply what changed for the services without `x-baton`
+    #[arg(long)]
+    with_deps: bool,
+    /// Deploy even if this image and configuration are live already
+    #[arg(long)]
+    force: bool,
+    /// Show the plan; run nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyArg {
+    BlueGreen,
+    #[value(hide = true)]
+    Rolling,
+    #[value(hide = true)]
+    Canary,
+}
+
+impl Deploy {
+    pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
+        let (client, out) = (global.client(), global.out());
+        let strategy = self.strategy()?;
+        let selection = Selection {
+            project_name: self.project_name,
+            services: self.services,
+            image: self.image,
+        };
+        let options = self.files.options(selection)?;
+        let project = project::read(options.clone()).await?;
+        let request = DeployRequest {
+            project,
+            strategy,
+            force: self.force,
+            wait_lock: self.wait.wait_lock,
+            by: asked_by(),
+        };
+        if self.dry_run {
+            return check::show(&client, out, &request).await;
+        }
+        let project = request.project.clone();
+        if project.engine == EngineKind::Docker {
+            fetch::plain_services(&options, &project, self.with_deps, out).await?;
+        }
+        let lines = client.lines(Method::POST, "/v1/deploys", &request).await?;
+        let app = project.app.clone();
+        Follow::new(client, out, &app, &self.wait)
+            .run(lines, Some(fetch::of(project)))
+            .await
+    }
+
+    fn strategy(&self) -> Result<Option<Strategy>, CliError> {
+        match self.strategy {
+            None => Ok(None),
+            Some(StrategyArg::BlueGreen) => Ok(Some(Strategy::BlueGreen)),
+            Some(StrategyArg::Rolling) => Err(CliError::NotYet("--strategy rolling".into())),
+            Some(StrategyArg::Canary) => Err(CliError::NotYet("--strategy canary".into())),
+        }
+    }
+}

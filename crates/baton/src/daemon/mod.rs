@@ -1,0 +1,157 @@
+//! `baton serve`: one process, two planes that do not wait for each other.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`settings`] | flag, environment, file, default → what the daemon is started with |
+//! | [`log`] | the log on standard error |
+//! | [`lock`] | one daemon a data folder |
+//! | [`socket`] | the control socket |
+//! | [`engines`] | docker and process, whichever this machine has |
+//! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
+
+mod engines;
+mod lock;
+mod log;
+pub mod settings;
+mod signals;
+mod socket;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_deploy::ControlPlane;
+use baton_deploy::router::Embedded;
+use baton_proxy::Proxy;
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+
+use self::settings::{Machine, Settings, Typed};
+use self::signals::{Asked, Signals};
+use crate::api::Api;
+use crate::api::peer::Peer;
+use crate::error::CliError;
+use crate::wire::DaemonInfo;
+
+/// How long requests in flight may take to end after SIGTERM, before they are cut.
+const GRACE: Duration = Duration::from_secs(30);
+/// Threads of the control plane: two, so that one that blocks in the database stops nothing.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// The settings are wrong (exit 2); a port, the data folder or the socket is taken.
+pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
+    let settings = settings::resolve(typed, config, &Machine::this())?;
+    log::start();
+    let lock = lock::take(&settings.data)?;
+    let proxy = start_proxy(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("baton-control")
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::other("cannot start the control plane", error))?;
+    let result = runtime.block_on(serve(settings, proxy));
+    // A deploy that runs is taken up again by the next start, from its journal.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(lock);
+    result
+}
+
+/// Its workers have threads and runtimes of their own.
+fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
+    let started = Proxy::start(baton_proxy::Settings {
+        http: settings.http.clone(),
+        https: settings.https.clone(),
+        workers: settings.workers,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        ..baton_proxy::Settings::default()
+    });
+    started.map_err(|error| CliError::Other(error.to_string()))
+}
+
+async fn serve(settings: Settings, proxy: Arc<Proxy>) -> Result<(), CliError> {
+    let mut signals = Signals::new()?;
+    let router = Arc::new(Embedded::new(Arc::clone(&proxy)));
+    let control = ControlPlane::open(baton_deploy::control::Settings {
+        data: settings.data.clone(),
+        engines: engines::all(&settings.data)?,
+        router: Arc::clone(&router) as _,
+    })
+    .await
+    .map_err(|error| CliError::Other(error.to_string()))?;
+    let (listener, socket) = socket::bind(&settings.socket)?;
+    announce(&settings, &proxy);
+
+    let api = tokio::spawn(answer(listener, Api::new(control, info(&proxy))));
+    loop {
+        match signals.next().await {
+            Asked::Reload => {
+                tell(&[NotifyState::Reloading]);
+                reload(&router).await;
+                tell(&[NotifyState::Ready]);
+            }
+            Asked::Stop => break,
+        }
+    }
+    tell(&[NotifyState::Stopping]);
+    tracing::info!("stopping: requests in flight may end, instances keep running");
+    // First of all nobody finds the socket any more: commands wait for the next daemon.
+    drop(socket);
+    api.abort();
+    tokio::select! {
+        () = proxy.shutdown(GRACE) => tracing::info!("stopped"),
+        _ = signals.next() => tracing::warn!("stopped at once, as asked a second time"),
+    }
+    Ok(())
+}
+
+async fn answer(listener: UnixListener, api: Api) {
+    let service = api.router().into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service).await {
+        // The proxy goes on without commands.
+        tracing::error!(%error, "the control socket is gone");
+    }
+}
+
+fn info(proxy: &Proxy) -> DaemonInfo {
+    DaemonInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        http: proxy.http_addrs().to_vec(),
+        https: proxy.https_addrs().to_vec(),
+    }
+}
+
+/// Certificates are read again; a file that cannot be used leaves the old one in place.
+async fn reload(router: &Embedded) {
+    match router.reload_certificates().await {
+        Ok(()) => tracing::info!("certificates were read again"),
+        Err(error) => tracing::error!(%error, "certificates stay as they were"),
+    }
+}
+
+fn announce(settings: &Settings, proxy: &Proxy) {
+    let list = |addresses: &[std::net::SocketAddr]| {
+        let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        list.join(", ")
+    };
+    tracing::info!(
+        http = list(proxy.http_addrs()),
+        https = list(proxy.https_addrs()),
+        socket = %settings.socket.display(),
+        data = %settings.data.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    tell(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, where it started us.
+fn tell(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

@@ -1,0 +1,415 @@
+//! What the daemon is started with: flag, then environment, then file, then default.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::CliError;
+
+/// Read when no other is named.
+const CONFIG: &str = "/etc/baton/baton.toml";
+/// Where root's daemon listens for commands.
+const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
+
+/// The keys of the configuration file, which are the flags without their dashes.
+const KEYS: [&str; 9] = [
+    "http",
+    "https",
+    "data",
+    "socket",
+    "workers",
+    "trusted-proxy",
+    "router",
+    "dashboard",
+    "acme-email",
+];
+
+/// What was typed, in flags and environment or in the file; not yet checked.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Typed {
+    #[serde(deserialize_with = "one_or_many")]
+    pub http: Option<Vec<String>>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub https: Option<Vec<String>>,
+    pub data: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
+    pub workers: Option<usize>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxy: Option<Vec<String>>,
+    pub router: Option<String>,
+    pub dashboard: Option<String>,
+    pub acme_email: Option<String>,
+}
+
+/// What it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub http: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    pub data: PathBuf,
+    pub socket: PathBuf,
+    pub workers: usize,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What the defaults depend on.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub root: bool,
+    pub ipv6: bool,
+    pub cores: usize,
+    /// `$XDG_DATA_HOME`, else `$HOME/.local/share`.
+    pub data_home: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime: Option<PathBuf>,
+}
+
+impl Machine {
+    /// The one this process runs on.
+    #[must_use]
+    pub fn this() -> Machine {
+        let folder = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        Machine {
+            root: rustix::process::geteuid().is_root(),
+            ipv6: std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|list| !list.is_empty()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            data_home: folder("XDG_DATA_HOME")
+                .or_else(|| folder("HOME").map(|home| home.join(".local/share"))),
+            runtime: folder("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    fn data(&self) -> Option<PathBuf> {
+        if self.root {
+            return Some("/var/lib/baton".into());
+        }
+        self.data_home.as_ref().map(|home| home.join("baton"))
+    }
+
+    fn socket(&self) -> Option<PathBuf> {
+        if self.root {
+            return Some(MACHINE_SOCKET.into());
+        }
+        match &self.runtime {
+            Some(runtime) => Some(runtime.join("baton.sock")),
+            None => self.data().map(|data| data.join("baton.sock")),
+        }
+    }
+
+    /// Every address of the machine; IPv4 comes in through the IPv6 socket where there is IPv6.
+    fn any(&self, port: u16) -> SocketAddr {
+        let ip = if self.ipv6 {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
+        SocketAddr::new(ip, port)
+    }
+}
+
+/// Where a command looks for the daemon: the user's own, else the machine's.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    let own = Machine::this().socket();
+    let machine = PathBuf::from(MACHINE_SOCKET);
+    match own {
+        Some(own) if own.exists() || !machine.exists() => own,
+        _ => machine,
+    }
+}
+
+/// Flags and environment before the file, the file before the defaults.
+///
+/// # Errors
+/// The file cannot be read, has an unknown key, or a value cannot be used.
+pub fn resolve(
+    typed: Typed,
+    config: Option<&Path>,
+    machine: &Machine,
+) -> Result<Settings, CliError> {
+    let file = read_config(config)?;
+    check(merge(typed, file), machine)
+}
+
+fn read_config(config: Option<&Path>) -> Result<Typed, CliError> {
+    let path = config.unwrap_or(Path::new(CONFIG));
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && config.is_none() => {
+            Ok(Typed::default())
+        }
+        Err(error) => Err(CliError::Usage(format!(
+            "{}: cannot read it: {error}",
+            path.display()
+        ))),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Typed, CliError> {
+    let wrong = |error: toml::de::Error| CliError::Usage(format!("{}: {error}", path.display()));
+    let table: toml::Table = text.parse().map_err(wrong)?;
+    for key in table.keys() {
+        if !KEYS.contains(&key.as_str()) {
+            let nearest = KEYS
+                .into_iter()
+                .min_by_key(|known| strsim::damerau_levenshtein(known, key))
+                .unwrap_or("http");
+            return Err(CliError::Usage(format!(
+                "{}: unknown key {key:?}; the nearest known one is {nearest:?} (all: {})",
+                path.display(),
+                KEYS.join(", ")
+            )));
+        }
+    }
+    table.try_into().map_err(wrong)
+}
+
+fn merge(typed: Typed, file: Typed) -> Typed {
+    Typed {
+        http: typed.http.or(file.http),
+        https: typed.https.or(file.https),
+        data: typed.data.or(file.data),
+        socket: typed.socket.or(file.socket),
+        workers: typed.workers.or(file.workers),
+        trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
+        router: typed.router.or(file.router),
+        dashboard: typed.dashboard.or(file.dashboard),
+        acme_email: typed.acme_email.or(file.acme_email),
+    }
+}
+
+fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
+    refuse_later(&typed)?;
+    let (http_port, https_port) = if machine.root {
+        (80, 443)
+    } else {
+        (8080, 8443)
+    };
+    // Naming a place for plain traffic only is what one does behind another server that has port
+    // 443 itself.
+    let named = typed.http.is_some();
+    let http = match typed.http {
+        Some(list) => addresses("http", &list)?,
+        None => vec![machine.any(http_port)],
+    };
+    let https = match typed.https {
+        Some(list) => addresses("https", &list)?,
+        None if named => Vec::new(),
+        None => vec![machine.any(https_port)],
+    };
+    if http.is_empty() && https.is_empty() {
+        return Err(CliError::Usage(
+            "neither --http nor --https names an address: there is nothing to listen on".into(),
+        ));
+    }
+    let homeless = |what: &str| {
+        CliError::Usage(format!(
+            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
+        ))
+    };
+    let trusted = typed
+        .trusted_proxy
+        .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
+    let workers = typed.workers.unwrap_or(machine.cores);
+    if workers == 0 {
+        return Err(CliError::Usage(
+            "--workers 0: the proxy needs one thread at least".into(),
+        ));
+    }
+    Ok(Settings {
+        http,
+        https,
+        data: match typed.data.or_else(|| machine.data()) {
+            Some(data) => absolute(data)?,
+            None => return Err(homeless("data")),
+        },
+        socket: match typed.socket.or_else(|| machine.socket()) {
+            Some(socket) => absolute(socket)?,
+            None => return Err(homeless("socket")),
+        },
+        workers,
+        trusted_proxies: networks(&trusted)?,
+    })
+}
+
+/// What the design knows and this version does not build.
+fn refuse_later(typed: &Typed) -> Result<(), CliError> {
+    match typed.router.as_deref() {
+        None | Some("embedded") => {}
+        Some("nginx") => return Err(CliError::NotYet("--router nginx".into())),
+        Some(other) => {
+            return Err(CliError::Usage(format!(
+                "--router {other}: expected embedded"
+            )));
+        }
+    }
+    if typed.dashboard.is_some() {
+        return Err(CliError::NotYet("--dashboard".into()));
+    }
+    if typed.acme_email.is_some() {
+        return Err(CliError::NotYet("--acme-email".into()));
+    }
+    Ok(())
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, CliError> {
+    std::path::absolute(&path).map_err(|error| CliError::other(path.display(), error))
+}
+
+fn addresses(flag: &str, list: &[String]) -> Result<Vec<SocketAddr>, CliError> {
+    if let [only] = list
+        && only == "off"
+    {
+        return Ok(Vec::new());
+    }
+    list.iter()
+        .map(|text| {
+            text.parse().map_err(|_| {
+                CliError::Usage(format!(
+                    "--{flag}: expected an address such as 0.0.0.0:80 or [::]:80, or off; found {text:?}"
+                ))
+            })
+        })
+        .collect()
+}
+
+/// `10.0.0.0/8`, or one address.
+fn networks(list: &[String]) -> Result<Vec<IpNet>, CliError> {
+    list.iter()
+        .map(|text| {
+            IpNet::from_str(text)
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| {
+                    CliError::Usage(format!(
+                        "--trusted-proxy: expected a network such as 10.0.0.0/8, found {text:?}"
+                    ))
+                })
+        })
+        .collect()
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a string or a list of strings")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> Machine {
+        Machine {
+            root: false,
+            ipv6: true,
+            cores: 2,
+            data_home: Some("/home/alice/.local/share".into()),
+            runtime: Some("/run/user/1000".into()),
+        }
+    }
+
+    fn root() -> Machine {
+        Machine {
+            root: true,
+            ipv6: false,
+            ..user()
+        }
+    }
+
+    fn list(text: &str) -> Option<Vec<String>> {
+        Some(vec![text.to_owned()])
+    }
+
+    #[test]
+    fn defaults_depend_on_who_starts_it() {
+        let settings = check(Typed::default(), &user()).unwrap();
+        assert_eq!(settings.http, ["[::]:8080".parse().unwrap()]);
+        assert_eq!(settings.https, ["[::]:8443".parse().unwrap()]);
+        assert_eq!(settings.data, Path::new("/home/alice/.local/share/baton"));
+        assert_eq!(settings.socket, Path::new("/run/user/1000/baton.sock"));
+
+        let settings = check(Typed::default(), &root()).unwrap();
+        assert_eq!(settings.http, ["0.0.0.0:80".parse().unwrap()]);
+        assert_eq!(settings.https, ["0.0.0.0:443".parse().unwrap()]);
+        assert_eq!(settings.data, Path::new("/var/lib/baton"));
+        assert_eq!(settings.socket, Path::new("/run/baton/baton.sock"));
+        assert_eq!(settings.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn naming_a_plain_address_alone_leaves_port_443_to_others() {
+        let typed = Typed {
+            http: list("127.0.0.1:7080"),
+            ..Typed::default()
+        };
+        let settings = check(typed, &root()).unwrap();
+        assert_eq!(settings.http, ["127.0.0.1:7080".parse().unwrap()]);
+        assert_eq!(settings.https, []);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = parse(
+            Path::new("baton.toml"),
+            "http = \"127.0.0.1:1\"\nworkers = 7\ntrusted-proxy = [\"10.0.0.0/8\", \"::1\"]\n",
+        )
+        .unwrap();
+        let typed = Typed {
+            http: list("127.0.0.1:2"),
+            ..Typed::default()
+        };
+        let settings = check(merge(typed, file), &user()).unwrap();
+        assert_eq!(settings.http, ["127.0.0.1:2".parse().unwrap()]);
+        assert_eq!(settings.workers, 7);
+        assert_eq!(settings.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_say_what_was_expected() {
+        let message = |typed: Typed| check(typed, &user()).unwrap_err().to_string();
+        insta::assert_snapshot!(message(Typed { http: list("80"), ..Typed::default() }),
+            @r#"--http: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "80""#);
+        insta::assert_snapshot!(message(Typed { trusted_proxy: list("lan"), ..Typed::default() }),
+            @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
+        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
+            @"--router nginx: not supported yet");
+        insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
+            @"--dashboard: not supported yet");
+        let off = Typed {
+            http: list("off"),
+            https: list("off"),
+            ..Typed::default()
+        };
+        insta::assert_snapshot!(message(off),
+            @"neither --http nor --https names an address: there is nothing to listen on");
+        let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
+        insta::assert_snapshot!(unknown.to_string(),
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+        assert_eq!(unknown.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_wrong_type_in_the_file_names_the_line() {
+        let error = parse(Path::new("baton.toml"), "workers = \"many\"\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("baton.toml: "), "{text}");
+        assert!(text.contains("workers"), "{text}");
+    }
+}

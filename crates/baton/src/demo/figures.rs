@@ -1,0 +1,115 @@
+//! What the demo counted.
+
+use baton_deploy::receipt::Receipt;
+use serde_json::json;
+use testapp::load::Report;
+
+use super::streams::Ended;
+use crate::error::CliError;
+use crate::show::units::millis;
+use crate::show::{Out, receipt};
+
+/// Counted by the clients, not by Baton.
+#[derive(Debug)]
+pub struct Figures {
+    pub load: Report,
+    pub streams: Ended,
+    /// Newest first: what Baton counted.
+    pub receipts: Vec<Receipt>,
+}
+
+impl Figures {
+    /// Shows them; the last line has the sum.
+    ///
+    /// # Errors
+    /// A request failed, a connection was closed or a stream was cut.
+    pub fn tell(&self, out: Out) -> Result<(), CliError> {
+        let title = format!("\n{}", out.paint.bold("── What the clients saw"));
+        out.text(&title)?;
+        if let Some(newest) = self.receipts.first() {
+            out.text(&receipt::render(newest, out.paint))?;
+        }
+        let releases: Vec<String> = self
+            .load
+            .by_release
+            .iter()
+            .map(|(release, number)| format!("{release} {number}"))
+            .collect();
+        out.text(&format!(
+            "answers by release: {} (the broken one never answered)",
+            releases.join(", ")
+        ))?;
+        for error in &self.load.errors {
+            out.text(&format!("failed: {error}"))?;
+        }
+        let sum = self.sum();
+        if !self.clean() {
+            return Err(CliError::Other(sum));
+        }
+        out.text(&sum)?;
+        out.result(&json!({
+            "message": sum,
+            "deploys": 3,
+            "refused": 1,
+            "rollbacks": 1,
+            "requests": self.load.requests(),
+            "failed": self.load.failed,
+            "closed_connections": self.load.closed_connections,
+            "streams_open": self.streams.open,
+            "streams_whole": self.streams.whole,
+            "streams_cut": self.streams.cut,
+            "longest_ms": self.load.longest_ms,
+        }))
+    }
+
+    fn clean(&self) -> bool {
+        self.load.failed == 0
+            && self.load.closed_connections == 0
+            && self.streams.cut == 0
+            && self.load.succeeded > 0
+    }
+
+    fn sum(&self) -> String {
+        format!(
+            "demo: 3 deploys, 1 refused release, 1 rollback, {} requests, {} failed, \
+             {} connections closed, {} streams open throughout ({} ended whole, {} cut), longest wait {}",
+            self.load.requests(),
+            self.load.failed,
+            self.load.closed_connections,
+            self.streams.open,
+            self.streams.whole,
+            self.streams.cut,
+            millis(self.load.longest_ms)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(failed: u64) -> Figures {
+        Figures {
+            load: Report {
+                succeeded: 48_213 - failed,
+                failed,
+                longest_ms: 3,
+                ..Report::default()
+            },
+            streams: Ended {
+                open: 8,
+                whole: 52,
+                cut: 0,
+                events: 1_040,
+            },
+            receipts: vec![],
+        }
+    }
+
+    #[test]
+    fn the_last_line_has_the_figures() {
+        insta::assert_snapshot!(figures(0).sum(), @"demo: 3 deploys, 1 refused release, 1 rollback, 48213 requests, 0 failed, 0 connections closed, 8 streams open throughout (52 ended whole, 0 cut), longest wait 3 ms");
+        assert!(figures(0).clean());
+        assert!(!figures(1).clean());
+    }
+}

@@ -1,0 +1,131 @@
+//! What crosses the control socket, beside the types of `baton-deploy`.
+
+use std::net::SocketAddr;
+
+use baton_compose::project::FetchedImages;
+use baton_compose::{Color, EngineKind};
+use baton_deploy::receipt::Receipt;
+use baton_deploy::release::{Release, ReleaseId};
+use baton_deploy::slots::SlotRole;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// `GET /v1/daemon`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonInfo {
+    pub version: String,
+    pub pid: u32,
+    /// Addresses of the plain listeners, with the ports they got.
+    pub http: Vec<SocketAddr>,
+    /// The same of the TLS listeners.
+    pub https: Vec<SocketAddr>,
+}
+
+/// Response field with the id of an accepted deploy, so that a command can re-attach to it even
+/// when the connection breaks before the first line.
+pub const DEPLOY_HEADER: &str = "baton-deploy";
+
+/// Body of every answer that is not 2xx.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: ErrorDetail,
+}
+
+/// What went wrong, and the exit code that the command passes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    pub message: String,
+    pub exit_code: u8,
+}
+
+/// `PUT /v1/deploys/{id}/images`: how the command line's fetch ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FetchReport {
+    Images(FetchedImages),
+    /// Why pulling or building failed.
+    Error(String),
+}
+
+/// One line of `baton releases`. A release itself is not sent: it holds the app's environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseSummary {
+    pub release: ReleaseId,
+    pub image: String,
+    /// Image IDs by service.
+    pub images: FetchedImages,
+    pub engine: EngineKind,
+    /// Where it is now; None when it does not run.
+    pub color: Option<Color>,
+    pub role: Option<SlotRole>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+impl ReleaseSummary {
+    /// The part of a release that may be shown.
+    #[must_use]
+    pub fn new(release: &Release, place: Option<(Color, SlotRole)>) -> ReleaseSummary {
+        ReleaseSummary {
+            release: release.id,
+            image: release.image(),
+            images: release.images.clone(),
+            engine: release.engine(),
+            color: place.map(|(color, _)| color),
+            role: place.map(|(_, role)| role),
+            created_at: release.created_at,
+        }
+    }
+}
+
+/// `GET /v1/apps/{app}/releases`, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Releases {
+    pub releases: Vec<ReleaseSummary>,
+}
+
+/// `GET /v1/apps/{app}/receipts`, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receipts {
+    pub receipts: Vec<Receipt>,
+}
+
+/// `GET /v1/app`: which app a command without `--app` means.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OneApp {
+    pub app: String,
+}
+
+/// Query of `/v1/app`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OneAppQuery {
+    pub name: Option<String>,
+}
+
+/// Query of `/v1/apps/{app}/receipts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReceiptsQuery {
+    pub limit: usize,
+}
+
+/// Query of `/v1/events`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventsQuery {
+    pub app: Option<String>,
+    pub tail: usize,
+    pub follow: bool,
+}
+
+/// Query of `/v1/apps/{app}/logs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogsQuery {
+    pub color: Option<Color>,
+    pub tail: usize,
+    pub follow: bool,
+}
+
+/// Answer of `pause`, `resume` and `remove`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Done {
+    pub message: String,
+}
