@@ -8,7 +8,7 @@
 use std::cell::{RefCell, RefMut};
 
 /// Bytes that one read of a socket takes at most.
-pub const SCRATCH: usize = 64 * 1024;
+pub(crate) const SCRATCH: usize = 64 * 1024;
 /// What a fresh buffer holds without growing: most heads fit.
 const INITIAL: usize = 4 * 1024;
 /// A buffer that has grown beyond this goes back to the allocator instead of the pool.
@@ -18,7 +18,7 @@ const POOLED: usize = 256;
 
 /// The buffers of one worker.
 #[derive(Debug)]
-pub struct Buffers {
+pub(crate) struct Buffers {
     free: RefCell<Vec<Vec<u8>>>,
     read: RefCell<Box<[u8]>>,
     write: RefCell<Vec<u8>>,

@@ -12,7 +12,7 @@ use crate::worker::WorkerContext;
 
 /// The tasks of one worker.
 #[derive(Debug, Default)]
-pub struct Interrupts {
+pub(crate) struct Interrupts {
     tasks: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     watched: Cell<bool>,
@@ -20,7 +20,7 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// Runs every registered task again.
-    pub fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for waker in self.tasks.borrow().iter().flatten() {
             waker.wake_by_ref();
         }

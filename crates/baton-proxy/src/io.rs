@@ -1,35 +1,40 @@
 //! A client's connection, plain or TLS, and who is at its other end.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+
+use crate::buffer::{Buffer, Buffers};
 
 /// Who is at the other end of a client connection. Settled once, when it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    pub address: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
     /// The connection is TLS.
-    pub secure: bool,
+    pub(crate) secure: bool,
     /// One of `Settings::trusted_proxies`: what it says about its client is believed.
-    pub trusted: bool,
+    pub(crate) trusted: bool,
 }
 
 impl Peer {
     /// The address as apps expect it: an IPv4 client of a `[::]` listener is written as IPv4.
     #[must_use]
-    pub fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.address.ip().to_canonical()
     }
 }
 
 /// What a client is connected by. A rustls session is large, so it stays outside the task's future.
 #[derive(Debug)]
-pub enum ClientStream {
+pub(crate) enum ClientStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -37,7 +42,7 @@ pub enum ClientStream {
 impl ClientStream {
     /// The socket below, for its options.
     #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             ClientStream::Plain(stream) => stream,
             ClientStream::Tls(stream) => stream.get_ref().0,
@@ -132,5 +137,80 @@ impl AsyncWrite for ClientStream {
             ClientStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             ClientStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// Bytes that a client may send ahead of the exchange that is going on: requests in a row.
+const READ_AHEAD: usize = 16 * 1024;
+const READ_AHEAD_STEP: usize = 4 * 1024;
+
+/// The client's end of an HTTP/1.1 connection, over all its exchanges.
+#[derive(Debug)]
+pub(crate) struct ClientEnd {
+    pub(crate) stream: ClientStream,
+    /// Read, and not used yet.
+    pub(crate) input: Buffer,
+    pub(crate) timer: Timer,
+}
+
+/// The client has closed, or its connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl ClientEnd {
+    pub(crate) fn new(stream: ClientStream) -> ClientEnd {
+        ClientEnd {
+            stream,
+            input: Buffer::default(),
+            timer: Timer::default(),
+        }
+    }
+
+    /// While nothing is wanted of the client: notices that it has gone, and keeps what it sends ahead.
+    /// Ready only when it has gone.
+    pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>, buffers: &Buffers) -> Poll<Gone> {
+        while self.input.len() < READ_AHEAD {
+            let mut scratch = buffers.read_scratch();
+            match self
+                .stream
+                .poll_read_some(cx, &mut scratch[..READ_AHEAD_STEP])
+            {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Gone),
+                Poll::Ready(Ok(read)) => self.input.append(buffers, &scratch[..read]),
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// One timer for a whole connection. Deadlines move with every byte; the timer is only set anew when
+/// it goes off too early, or would go off too late.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When `sleep` goes off.
+    set: Option<Instant>,
+}
+
+impl Timer {
+    /// Whether `deadline` has passed; if not, the task is woken then.
+    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+        let now = Instant::now();
+        if now >= deadline {
+            return true;
+        }
+        if self.set.is_some_and(|set| now < set && set <= deadline) {
+            return false;
+        }
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                sleep.as_mut().reset(deadline.into());
+                sleep
+            }
+            empty => empty.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
+        };
+        self.set = Some(deadline);
+        sleep.as_mut().poll(cx).is_ready()
     }
 }

@@ -28,12 +28,20 @@
 //! hold for longer than a counter takes.
 #![forbid(unsafe_code)]
 
+/// What the gate counts with. `tests/gate_loom.rs` compiles the gate over loom's instead.
+mod atomic {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+}
+mod answer;
 mod buffer;
 mod clients;
 mod connection;
 mod error;
+mod exchange;
+mod forwarded;
 pub mod gate;
 pub mod h1;
+mod hold;
 pub mod instance;
 mod interrupt;
 mod io;
@@ -44,6 +52,7 @@ pub mod settings;
 mod shutdown;
 mod signal;
 mod tls;
+mod upstream;
 mod worker;
 
 pub use error::ProxyError;

@@ -15,6 +15,7 @@ use crate::route::RoutingTable;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::tls::Certificates;
+use crate::upstream::pool::Upstreams;
 
 /// What all workers and the handle see. Nothing in it is held by one thread while another waits, but
 /// the count of connections for as long as one count takes.
@@ -59,6 +60,7 @@ pub struct WorkerContext {
     last_connection: Notify,
     pub(crate) buffers: Buffers,
     pub(crate) interrupts: Interrupts,
+    pub(crate) upstreams: Upstreams,
 }
 
 impl WorkerContext {
@@ -69,6 +71,7 @@ impl WorkerContext {
             last_connection: Notify::new(),
             buffers: Buffers::default(),
             interrupts: Interrupts::default(),
+            upstreams: Upstreams::default(),
         })
     }
 

@@ -1,8 +1,567 @@
 //! HTTP/1.1 from clients: our own engine.
+//!
+//! One task reads a head, finds its route, and then drives the client's socket and the instance's
+//! until the answer has gone; then the next head. The task of an idle stream is two sockets and this
+//! small struct.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use crate::io::{ClientStream, Peer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::answer::{Answer, accepts_html};
+use crate::buffer::Buffer;
+use crate::exchange::account::Account;
+use crate::exchange::attempts::{Attempts, Repeat};
+use crate::exchange::relay::{Asked, End, Relay};
+use crate::exchange::request::{Request, upgrade_passed_on};
+use crate::exchange::response::Client;
+use crate::exchange::tunnel::Tunnel;
+use crate::exchange::upload::Upload;
+use crate::forwarded::Forwarded;
+use crate::h1::{BodyLength, Field, FieldStore, HeadLimits, Parsed, RequestHead, parse_request};
+use crate::hold::{self, Connection as Upstream, Held, NoPlace, Place};
+use crate::interrupt::Registration;
+use crate::io::{ClientEnd, ClientStream, Peer};
+use crate::route::{Protocol, Route};
+use crate::upstream::pool::Reuse;
 use crate::worker::WorkerContext;
 
-pub(crate) async fn serve(_worker: Rc<WorkerContext>, _peer: Peer, _stream: ClientStream) {}
+/// How long an idle connection is still read from when the proxy shuts down: a request may be on its
+/// way.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+/// What of a request is still read after an answer that did not wait for it.
+const DISCARDED: usize = 256 * 1024;
+const DISCARDING: Duration = Duration::from_secs(2);
+/// How long a client is given to take the last answer before its connection is closed for good.
+const LINGER: Duration = Duration::from_secs(2);
+
+pub(crate) async fn serve(worker: Rc<WorkerContext>, peer: Peer, stream: ClientStream) {
+    let _registered = poll_fn(|cx| Poll::Ready(Registration::new(&worker, cx))).await;
+    let mut connection = Connection {
+        worker,
+        peer,
+        end: ClientEnd::new(stream),
+        since: Instant::now(),
+        begun: None,
+        served: false,
+        ends: None,
+    };
+    while let Next::Request = connection.one().await {}
+}
+
+/// One client connection.
+struct Connection {
+    worker: Rc<WorkerContext>,
+    peer: Peer,
+    end: ClientEnd,
+    /// Accepted, or the last exchange ended.
+    since: Instant,
+    /// The first byte of the head that is being read.
+    begun: Option<Instant>,
+    /// It has had a request already.
+    served: bool,
+    /// Idle while the proxy shuts down: closed then.
+    ends: Option<Instant>,
+}
+
+/// What becomes of the connection after an exchange.
+enum Next {
+    Request,
+    Close,
+}
+
+/// What came instead of bytes, or of them.
+enum Incoming {
+    Request(Pending),
+    Own {
+        answer: Answer,
+        html: bool,
+        head_only: bool,
+        /// The next request may follow.
+        keep_alive: bool,
+    },
+    Closed,
+}
+
+/// A request that has a route and has not been answered.
+struct Pending {
+    upload: Upload,
+    route: Arc<Route>,
+    asked: Asked,
+    safe: bool,
+    idempotent: bool,
+    html: bool,
+    /// No body follows the head.
+    bodiless: bool,
+}
+
+impl Connection {
+    /// One request and its answer.
+    async fn one(&mut self) -> Next {
+        match poll_fn(|cx| self.poll_incoming(cx)).await {
+            Incoming::Closed => Next::Close,
+            Incoming::Request(pending) => {
+                let next = self.exchange(pending).await;
+                self.since = Instant::now();
+                next
+            }
+            Incoming::Own {
+                answer,
+                html,
+                head_only,
+                keep_alive,
+            } => Box::pin(self.say(answer, html, head_only, keep_alive)).await,
+        }
+    }
+
+    /// Reads until a head is there whole.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        if self.begun.is_none() && !self.end.input.is_empty() {
+            // Sent ahead of the last answer.
+            self.begun = Some(Instant::now());
+            if let Some(incoming) = self.take_head() {
+                return Poll::Ready(incoming);
+            }
+        }
+        loop {
+            let read = {
+                let mut scratch = self.worker.buffers.read_scratch();
+                match self.end.stream.poll_read_some(cx, &mut scratch) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Incoming::Closed),
+                    Poll::Ready(Ok(read)) => {
+                        self.end
+                            .input
+                            .append(&self.worker.buffers, &scratch[..read]);
+                        read
+                    }
+                    Poll::Pending => 0,
+                }
+            };
+            if read == 0 {
+                return self.look_at_time(cx);
+            }
+            self.begun.get_or_insert_with(Instant::now);
+            if let Some(incoming) = self.take_head() {
+                return Poll::Ready(incoming);
+            }
+        }
+    }
+
+    fn look_at_time(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        let limits = &self.worker.settings().limits;
+        let mut deadline = match self.begun {
+            Some(begun) => begun + limits.header_timeout,
+            None if self.served => self.since + limits.keep_alive,
+            None => self.since + limits.header_timeout,
+        };
+        if self.begun.is_none() && self.worker.shutdown().has_begun() {
+            let ends = *self
+                .ends
+                .get_or_insert_with(|| Instant::now() + LAST_CHANCE);
+            deadline = deadline.min(ends);
+        }
+        if !self.end.timer.poll_passed(cx, deadline) {
+            return Poll::Pending;
+        }
+        Poll::Ready(if self.begun.is_some() {
+            own(Answer::new(
+                408,
+                "The head of the request did not come in time.",
+            ))
+        } else {
+            Incoming::Closed
+        })
+    }
+
+    /// Takes a head out of the input, if it is there whole.
+    fn take_head(&mut self) -> Option<Incoming> {
+        let limits = head_limits(&self.worker);
+        let mut store = FieldStore::new();
+        let parsed = parse_request(self.end.input.rest(), &mut store, &limits);
+        let head = match parsed {
+            Ok(Parsed::Complete(head)) => head,
+            Ok(Parsed::Partial) => return None,
+            Err(refusal) => {
+                tracing::debug!(client = %self.peer.address, %refusal, section = refusal.section(), "refused");
+                let text = format!("{refusal} ({}).", refusal.section());
+                return Some(own(Answer::new(refusal.status(), text)));
+            }
+        };
+        let (length, whole) = (head.length, head.length == self.end.input.len());
+        let admitted = admit(&self.worker, &self.peer, &head, whole);
+        self.begun = None;
+        self.served = true;
+        let mut pending = match admitted {
+            Ok(pending) => pending,
+            Err(incoming) => {
+                self.end.input.consume(&self.worker.buffers, length);
+                return Some(incoming);
+            }
+        };
+        if whole {
+            pending.upload.came = std::mem::take(&mut self.end.input);
+        } else {
+            let bytes = &self.end.input.rest()[..length];
+            pending.upload.came.append(&self.worker.buffers, bytes);
+            self.end.input.consume(&self.worker.buffers, length);
+        }
+        Some(Incoming::Request(pending))
+    }
+
+    /// Sends a request to an instance, again if need and rule allow it, and its answer back.
+    async fn exchange(&mut self, mut pending: Pending) -> Next {
+        let mut attempts = Attempts::default();
+        loop {
+            let first = pending
+                .upload
+                .take_first(&mut self.end.input, &self.worker.buffers);
+            if let Err(answer) = first {
+                return self.refuse(answer, &pending).await;
+            }
+            let repeat = pending.repeat();
+            let reuse = attempts.reuse(repeat);
+            let found = hold::find_now(&self.worker, &pending.route, reuse);
+            let place = match found {
+                Some(place) => place,
+                None => match Box::pin(self.hold(&pending, reuse, &mut attempts.held)).await {
+                    Some(Ok(place)) => place,
+                    Some(Err(why)) => return self.refuse(why.answer(), &pending).await,
+                    None => return Next::Close,
+                },
+            };
+            self.settle(&mut pending, &place.route);
+            let account = Account::new(place.route, place.guard);
+            let (stream, reused) = match place.connection {
+                Upstream::Http1 { stream, reused } => (stream, reused),
+                Upstream::H2c(sender) => {
+                    drop((account, sender));
+                    let answer = Answer::new(502, "h2c");
+                    return self.refuse(answer, &pending).await;
+                }
+            };
+            let mut relay = Relay::new(account, stream, pending.asked);
+            let upload = &mut pending.upload;
+            let end = poll_fn(|cx| relay.poll(cx, upload, &mut self.end, &self.worker)).await;
+            let End::NoAnswer = end else {
+                return self.ended(relay, end, &mut pending).await;
+            };
+            if !attempts.again(&relay.account, reused, pending.repeat()) {
+                let end = relay.failed(502, "closed the connection without an answer");
+                return self.ended(relay, end, &mut pending).await;
+            }
+            drop(relay);
+            pending.upload.rewind();
+            if !reused && !Box::pin(self.pause(&pending, &mut attempts.held)).await {
+                let answer = NoPlace::Unreachable(Arc::clone(&pending.route)).answer();
+                return self.refuse(answer, &pending).await;
+            }
+        }
+    }
+
+    /// What follows the end of an exchange.
+    async fn ended(&mut self, relay: Relay, end: End, pending: &mut Pending) -> Next {
+        match end {
+            End::Answered { keep_alive } => self.answered(relay, pending, keep_alive).await,
+            End::ClientGone | End::NoAnswer => Next::Close,
+            End::Upgraded => {
+                let (account, upstream, first) = relay.into_upgraded();
+                let mut tunnel = Tunnel::new(account, upstream, first);
+                poll_fn(|cx| tunnel.poll(cx, &mut self.end, &self.worker)).await;
+                Next::Close
+            }
+            End::Own(answer) => {
+                drop(relay);
+                self.refuse(answer, pending).await
+            }
+            End::Cut => {
+                self.closes_kept_alive(pending);
+                if relay.ends_by_close() {
+                    // Only a reset tells this client that the answer is not whole.
+                    let _ = self.end.stream.socket().set_zero_linger();
+                }
+                Next::Close
+            }
+        }
+    }
+
+    /// The answer has gone; what is left is the rest of a request that was answered early.
+    async fn answered(&mut self, relay: Relay, pending: &mut Pending, keep_alive: bool) -> Next {
+        let done = pending.upload.is_done();
+        if done {
+            relay.give_back(&pending.upload, &self.worker);
+        } else {
+            // The instance is done with it.
+            drop(relay);
+        }
+        if keep_alive && (done || self.discard(&mut pending.upload).await) {
+            return Next::Request;
+        }
+        self.closes_kept_alive(pending);
+        Box::pin(self.linger()).await;
+        Next::Close
+    }
+
+    /// Reads the rest of a request that has been answered, if it is short. True: another may follow.
+    async fn discard(&mut self, upload: &mut Upload) -> bool {
+        let deadline = Instant::now() + DISCARDING;
+        let mut left = DISCARDED;
+        let (end, buffers) = (&mut self.end, &self.worker.buffers);
+        poll_fn(|cx| upload.poll_discard(cx, end, buffers, &mut left, deadline))
+            .await
+            .is_ok()
+    }
+
+    /// Answers in Baton's own words. What there may be of the request's body is not read: the
+    /// connection ends, unless there is none.
+    async fn refuse(&mut self, answer: Answer, pending: &Pending) -> Next {
+        let keep_alive = pending.asked.client.keep_alive && pending.bodiless;
+        if !keep_alive {
+            self.closes_kept_alive(pending);
+        }
+        let head_only = pending.asked.client.head_only;
+        Box::pin(self.say(answer, pending.html, head_only, keep_alive)).await
+    }
+
+    async fn say(&mut self, answer: Answer, html: bool, head_only: bool, keep_alive: bool) -> Next {
+        let keep_alive = keep_alive && !self.worker.shutdown().has_begun();
+        let mut out = Vec::new();
+        answer.write(&mut out, html, head_only, !keep_alive);
+        let said = async {
+            self.end.stream.write_all(&out).await?;
+            self.end.stream.flush().await
+        };
+        if !matches!(tokio::time::timeout(LINGER, said).await, Ok(Ok(()))) {
+            return Next::Close;
+        }
+        if keep_alive {
+            return Next::Request;
+        }
+        self.linger().await;
+        Next::Close
+    }
+
+    /// Says that no more comes, then reads until the client closes, for a moment: closing with unread
+    /// bytes resets the connection, and the client might not see the answer (RFC 9112 §9.6).
+    async fn linger(&mut self) {
+        let unread = async {
+            self.end.stream.shutdown().await?;
+            let mut unread = vec![0; 8 * 1024];
+            while self.end.stream.read(&mut unread).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // Whatever went wrong, the connection ends here.
+        let _ = tokio::time::timeout(LINGER, unread).await;
+    }
+
+    fn closes_kept_alive(&self, pending: &Pending) {
+        if pending.asked.client.keep_alive {
+            let counters = &pending.route.counters;
+            counters.closed_keep_alive.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for a place. None: the client has gone meanwhile.
+    async fn hold(
+        &mut self,
+        pending: &Pending,
+        reuse: Reuse,
+        held: &mut Held,
+    ) -> Option<Result<Place, NoPlace>> {
+        let (host, target) = pending.names();
+        let mut find = pin!(hold::find(&self.worker, host, target, reuse, held));
+        poll_fn(|cx| {
+            if self.end.poll_watch(cx, &self.worker.buffers).is_ready() {
+                return Poll::Ready(None);
+            }
+            find.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// Before a request is sent once more to an instance that had no answer for it.
+    async fn pause(&mut self, pending: &Pending, held: &mut Held) -> bool {
+        let mut pause = pin!(held.pause(&pending.route, self.worker.published(), true));
+        poll_fn(|cx| match self.end.poll_watch(cx, &self.worker.buffers) {
+            // The next step finds that out as well.
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => pause.as_mut().poll(cx),
+        })
+        .await
+    }
+
+    /// The request was held, and the table is another: its head is written for the route it goes by.
+    fn settle(&self, pending: &mut Pending, route: &Arc<Route>) {
+        if Arc::ptr_eq(&pending.route, route) {
+            return;
+        }
+        let same = pending.route.path == route.path && pending.route.strip_path == route.strip_path;
+        pending.route = Arc::clone(route);
+        if same {
+            return;
+        }
+        let mut store = FieldStore::new();
+        let limits = head_limits(&self.worker);
+        if let Ok(Parsed::Complete(head)) =
+            parse_request(pending.upload.came.rest(), &mut store, &limits)
+        {
+            let rendered = render(&self.worker, &self.peer, &head, route);
+            pending.upload.replace_head(rendered, &self.worker.buffers);
+        }
+    }
+}
+
+impl Pending {
+    /// What is left of it to be sent again.
+    fn repeat(&self) -> Repeat {
+        Repeat {
+            safe: self.safe,
+            idempotent: self.idempotent,
+            whole: self.upload.is_whole(),
+            unsent: self.upload.is_unsent(),
+        }
+    }
+
+    /// Host and target, as the routing table is asked. Of a head that was parsed before.
+    fn names(&self) -> (&str, &str) {
+        let mut store = FieldStore::new();
+        match parse_request(self.upload.came.rest(), &mut store, &HeadLimits::default()) {
+            Ok(Parsed::Complete(head)) => (head.host, head.target),
+            _ => ("", ""),
+        }
+    }
+}
+
+fn head_limits(worker: &WorkerContext) -> HeadLimits {
+    let limits = &worker.settings().limits;
+    HeadLimits {
+        bytes: limits.header_bytes,
+        count: limits.header_count,
+        ..HeadLimits::default()
+    }
+}
+
+/// An answer after which the connection ends: where the next request begins is not known.
+fn own(answer: Answer) -> Incoming {
+    Incoming::Own {
+        answer,
+        html: false,
+        head_only: false,
+        keep_alive: false,
+    }
+}
+
+/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the head.
+fn admit(
+    worker: &WorkerContext,
+    peer: &Peer,
+    head: &RequestHead<'_, '_>,
+    whole: bool,
+) -> Result<Pending, Incoming> {
+    let accept = value_of(head.fields, "accept");
+    let html = accept.is_some_and(accepts_html);
+    let bodiless = head.body == BodyLength::Empty;
+    let answer_with = |answer| Incoming::Own {
+        answer,
+        html,
+        head_only: head.method == "HEAD",
+        keep_alive: head.keep_alive && bodiless,
+    };
+    let table = worker.table();
+    let Some(route) = table.find(head.host, head.target) else {
+        return Err(answer_with(NoPlace::NoRoute.answer()));
+    };
+    route.counters.requests.fetch_add(1, Ordering::Relaxed);
+    if head.length > route.limits.header_bytes {
+        return Err(own(Answer::new(
+            431,
+            "The head of the request is too large.",
+        )));
+    }
+    let request = request_of(head, route);
+    if request.upgrade.is_some() && !whole {
+        return Err(own(Answer::new(
+            400,
+            "Bytes came after a request to upgrade, before its answer.",
+        )));
+    }
+    let own = request
+        .redirected_by(route, is_secure(peer, head.fields))
+        .or_else(|| request.refused_by(route));
+    if let Some(answer) = own {
+        return Err(answer_with(answer));
+    }
+    let rendered = render(worker, peer, head, route);
+    Ok(Pending {
+        upload: Upload::new(rendered, head.body, route.limits.body),
+        route: Arc::clone(route),
+        asked: Asked {
+            client: Client {
+                version: head.version,
+                keep_alive: head.keep_alive,
+                head_only: head.method == "HEAD",
+                behind_proxy: peer.trusted,
+            },
+            upgrade: request.upgrade.is_some(),
+            expect_continue: head.expect_continue,
+        },
+        safe: request.is_safe(),
+        idempotent: request.is_idempotent(),
+        html,
+        bodiless,
+    })
+}
+
+fn request_of<'a>(head: &RequestHead<'a, '_>, route: &Route) -> Request<'a> {
+    Request {
+        method: head.method,
+        target: head.target,
+        host: head.host,
+        body: head.body,
+        expect_continue: head.expect_continue,
+        upgrade: match route.protocol {
+            Protocol::Http1 => upgrade_passed_on(head.upgrade),
+            Protocol::H2c => None,
+        },
+    }
+}
+
+/// The head as the route's instances get it.
+fn render(
+    worker: &WorkerContext,
+    peer: &Peer,
+    head: &RequestHead<'_, '_>,
+    route: &Route,
+) -> Buffer {
+    let mut rendered = Buffer::default();
+    request_of(head, route).write_http1(
+        rendered.writer(&worker.buffers),
+        route,
+        peer,
+        head.fields.iter().map(|field| (field.name, field.value)),
+        &head.connection,
+    );
+    rendered
+}
+
+fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {
+    peer.secure || {
+        let mut forwarded = Forwarded::default();
+        for field in fields {
+            forwarded.takes(peer, field.name, field.value);
+        }
+        forwarded.is_secure(peer)
+    }
+}
+
+fn value_of<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8]> {
+    fields
+        .iter()
+        .find(|field| field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
+}

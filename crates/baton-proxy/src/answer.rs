@@ -1,0 +1,183 @@
+//! The answers that Baton gives itself: a status and a line that says what happened.
+
+use bytes::Bytes;
+
+/// One answer of Baton's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// What happened, for a person; one line.
+    pub(crate) message: String,
+    /// Seconds.
+    pub(crate) retry_after: Option<u32>,
+    pub(crate) location: Option<String>,
+}
+
+impl Answer {
+    #[must_use]
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Answer {
+        Answer {
+            status,
+            message: message.into(),
+            retry_after: None,
+            location: None,
+        }
+    }
+
+    /// 301 for GET and HEAD, 308 for the others, which a client must repeat as they were.
+    #[must_use]
+    pub(crate) fn redirect(method: &str, location: String) -> Answer {
+        let status = if matches!(method, "GET" | "HEAD") {
+            301
+        } else {
+            308
+        };
+        Answer {
+            location: Some(location),
+            ..Answer::new(status, "This site is served over HTTPS.")
+        }
+    }
+
+    /// 503 that asks to come back.
+    #[must_use]
+    pub(crate) fn unavailable(message: impl Into<String>) -> Answer {
+        Answer {
+            retry_after: Some(1),
+            ..Answer::new(503, message)
+        }
+    }
+
+    /// The body, and its media type by what the client accepts.
+    fn body(&self, html: bool) -> (String, &'static str) {
+        let (status, reason) = (self.status, reason(self.status));
+        if !html {
+            return (
+                format!("{status} {reason}: {}\n", self.message),
+                "text/plain; charset=utf-8",
+            );
+        }
+        let message = escape(&self.message);
+        (
+            format!(
+                "<!doctype html><html><head><meta charset=utf-8><title>{status} {reason}</title></head>\
+                 <body><h1>{status} {reason}</h1><p>{message}</p></body></html>\n"
+            ),
+            "text/html; charset=utf-8",
+        )
+    }
+
+    /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, html: bool, head_only: bool, close: bool) {
+        let (body, media) = self.body(html);
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
+            self.status,
+            reason(self.status),
+            body.len()
+        );
+        if let Some(seconds) = self.retry_after {
+            head.push_str(&format!("Retry-After: {seconds}\r\n"));
+        }
+        if let Some(location) = &self.location {
+            head.push_str(&format!("Location: {location}\r\n"));
+        }
+        if close {
+            head.push_str("Connection: close\r\n");
+        }
+        head.push_str("\r\n");
+        out.extend_from_slice(head.as_bytes());
+        if !head_only {
+            out.extend_from_slice(body.as_bytes());
+        }
+    }
+
+    /// The same for HTTP/2.
+    pub(crate) fn into_response(self, html: bool) -> http::Response<Bytes> {
+        let (body, media) = self.body(html);
+        let mut response = http::Response::builder()
+            .status(self.status)
+            .header("content-type", media)
+            .header("content-length", body.len())
+            .header("cache-control", "no-store");
+        if let Some(seconds) = self.retry_after {
+            response = response.header("retry-after", seconds);
+        }
+        if let Some(location) = &self.location {
+            response = response.header("location", location);
+        }
+        response
+            .body(Bytes::from(body))
+            .unwrap_or_else(|_| bare(500))
+    }
+}
+
+/// For the one case that a field cannot be written: a location that is no field value.
+fn bare(status: u16) -> http::Response<Bytes> {
+    let mut response = http::Response::new(Bytes::new());
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// Whether an `Accept` asks for a page rather than a line: a browser's does.
+pub(crate) fn accepts_html(accept: &[u8]) -> bool {
+    accept
+        .windows(b"text/html".len())
+        .any(|part| part.eq_ignore_ascii_case(b"text/html"))
+}
+
+/// The phrase that belongs to a status (RFC 9110 §15).
+pub(crate) fn reason(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Error")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Answer;
+
+    fn written(answer: &Answer, html: bool, head_only: bool, close: bool) -> String {
+        let mut out = Vec::new();
+        answer.write(&mut out, html, head_only, close);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_answer_names_what_happened() {
+        let text = written(
+            &Answer::unavailable("shop: nothing can serve this."),
+            false,
+            false,
+            true,
+        );
+        assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(text.contains("\r\nRetry-After: 1\r\n"));
+        assert!(text.contains("\r\nConnection: close\r\n"));
+        assert!(text.ends_with("\r\n\r\n503 Service Unavailable: shop: nothing can serve this.\n"));
+    }
+
+    #[test]
+    fn head_gets_the_length_without_the_body() {
+        let answer = Answer::new(404, "<b>");
+        let (whole, head) = (
+            written(&answer, true, false, false),
+            written(&answer, true, true, false),
+        );
+        assert!(whole.starts_with(&head) && head.ends_with("\r\n\r\n"));
+        assert!(whole.contains("&lt;b&gt;"));
+    }
+
+    #[test]
+    fn only_get_and_head_are_moved_by_301() {
+        assert_eq!(Answer::redirect("GET", "https://a/".into()).status, 301);
+        assert_eq!(Answer::redirect("POST", "https://a/".into()).status, 308);
+    }
+}

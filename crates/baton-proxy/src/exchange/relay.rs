@@ -1,0 +1,512 @@
+//! One exchange over HTTP/1.1 on both sides: the client's socket and the instance's, in one task.
+//!
+//! Both directions go on at the same time, each as far as the other side takes it. What one socket
+//! gives is written to the other at once; a buffer is held only for what was not taken.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::answer::Answer;
+use crate::buffer::Buffer;
+use crate::exchange::account::Account;
+use crate::exchange::recode::recode;
+use crate::exchange::response::{self, Client, Coding};
+use crate::exchange::upload::{Stopped, Upload};
+use crate::h1::write::LAST_CHUNK;
+use crate::h1::{
+    BodyDecoder, Decoded, FieldStore, HeadLimits, MAX_FIELDS, Parsed, Refusal, ResponseHead,
+    Version, parse_response,
+};
+use crate::io::{ClientEnd, Gone, poll_read_some};
+use crate::worker::WorkerContext;
+
+/// 1xx answers to one request; more are a broken app.
+const MAX_INTERIM: u8 = 32;
+/// What an instance's head may take.
+pub(crate) const ANSWER_LIMITS: HeadLimits = HeadLimits {
+    bytes: 64 * 1024,
+    count: MAX_FIELDS,
+    target: 0,
+};
+
+/// One request on its way and its answer on the way back.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) account: Account,
+    upstream: TcpStream,
+    asked: Asked,
+    answer: AnswerState,
+    /// When a byte of a body moved last, or the exchange began.
+    moved: Instant,
+}
+
+/// What the request asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) client: Client,
+    pub(crate) upgrade: bool,
+    pub(crate) expect_continue: bool,
+}
+
+#[derive(Debug)]
+struct AnswerState {
+    /// Read from the instance and not decoded yet: a part of a head or of trailers.
+    input: Buffer,
+    /// Written anew, and not taken by the client yet.
+    pending: Buffer,
+    /// None before the final head.
+    decoder: Option<BodyDecoder>,
+    coding: Coding,
+    /// Any byte has come from the instance.
+    received: bool,
+    interim: u8,
+    /// The client was told to send the body.
+    continued: bool,
+    unflushed: bool,
+    ended: bool,
+    upgraded: bool,
+    keep_alive: bool,
+    reusable: bool,
+    timeout: Option<Duration>,
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The whole answer has gone. `keep_alive`: as it was announced to the client.
+    Answered {
+        keep_alive: bool,
+    },
+    /// The client has the 101.
+    Upgraded,
+    ClientGone,
+    /// The instance closed the connection before a byte of an answer.
+    NoAnswer,
+    /// The client has nothing of an answer yet and gets this one.
+    Own(Answer),
+    /// The client has a part of an answer; only closing tells it that there is no more.
+    Cut,
+}
+
+impl Relay {
+    pub(crate) fn new(account: Account, upstream: TcpStream, asked: Asked) -> Relay {
+        Relay {
+            account,
+            upstream,
+            asked,
+            answer: AnswerState {
+                input: Buffer::default(),
+                pending: Buffer::default(),
+                decoder: None,
+                coding: Coding::Raw,
+                received: false,
+                interim: 0,
+                continued: false,
+                unflushed: false,
+                ended: false,
+                upgraded: false,
+                keep_alive: false,
+                reusable: false,
+                timeout: None,
+            },
+            moved: Instant::now(),
+        }
+    }
+
+    /// Drives both directions.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Poll<End> {
+        match self.drive(cx, upload, client, worker) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    /// `Err` is how it ended: that way `?` leaves from everywhere.
+    fn drive(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Result<(), End> {
+        if self.account.instance().is_cut() {
+            return Err(self.failed(502, "was stopped before it answered"));
+        }
+        self.drive_request(cx, upload, client, worker)?;
+        self.drive_answer(cx, upload, client, worker)?;
+        if self.answer.ended && self.answer.pending.is_empty() && !self.answer.unflushed {
+            return Err(if self.answer.upgraded {
+                End::Upgraded
+            } else {
+                End::Answered {
+                    keep_alive: self.answer.keep_alive,
+                }
+            });
+        }
+        self.look_at_time(cx, upload, client)
+    }
+
+    fn drive_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Result<(), End> {
+        if !upload.is_done() {
+            let repeatable = !self.answer.received && upload.is_whole();
+            let step = upload
+                .poll(cx, client, &mut self.upstream, &worker.buffers, repeatable)
+                .map_err(|stopped| match stopped {
+                    Stopped::ClientGone => End::ClientGone,
+                    Stopped::Refused(answer) => self.own_or_cut(answer),
+                })?;
+            if step.moved {
+                self.moved = Instant::now();
+                self.account.moved(step.data);
+            }
+        }
+        if upload.is_done() {
+            if let Poll::Ready(Gone) = client.poll_watch(cx, &worker.buffers) {
+                return Err(End::ClientGone);
+            }
+            // They would be the first bytes of another protocol, or a request that the instance
+            // takes for them (RFC 9110 §7.8).
+            if self.asked.upgrade && !self.answer.upgraded && !client.input.is_empty() {
+                return Err(self.own_or_cut(Answer::new(
+                    400,
+                    "Bytes came after a request to upgrade, before its answer.",
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn drive_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Result<(), End> {
+        loop {
+            if !self.flush(cx, client, worker)? || self.answer.ended {
+                return Ok(());
+            }
+            let mut scratch = worker.buffers.read_scratch();
+            let read = match poll_read_some(&mut self.upstream, cx, &mut scratch) {
+                Poll::Ready(Ok(0)) => {
+                    self.closed_by_instance(worker)?;
+                    continue;
+                }
+                Poll::Ready(Ok(read)) => read,
+                Poll::Ready(Err(_)) => return Err(self.broken_by_instance()),
+                Poll::Pending => return Ok(()),
+            };
+            self.answer.received = true;
+            self.moved = Instant::now();
+            self.take(cx, upload, client, worker, &scratch[..read])?;
+        }
+    }
+
+    /// Writes what the client did not take before. False: it still does not.
+    fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Result<bool, End> {
+        while !self.answer.pending.is_empty() {
+            match client
+                .stream
+                .poll_write_some(cx, self.answer.pending.rest())
+            {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
+                Poll::Ready(Ok(count)) => {
+                    self.answer.pending.consume(&worker.buffers, count);
+                    self.answer.unflushed = true;
+                    self.moved = Instant::now();
+                }
+                Poll::Pending => return Ok(false),
+            }
+        }
+        if self.answer.unflushed {
+            match client.stream.poll_flush_all(cx) {
+                Poll::Ready(Ok(())) => self.answer.unflushed = false,
+                Poll::Ready(Err(_)) => return Err(End::ClientGone),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes what came from the instance and writes it on.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+        read: &[u8],
+    ) -> Result<(), End> {
+        // The body of a known length, or until the end, needs no second copy.
+        if let (Coding::Raw, Some(decoder @ (BodyDecoder::Length(_) | BodyDecoder::UntilClose))) =
+            (self.answer.coding, &mut self.answer.decoder)
+            && let Ok(Decoded::Data { consumed, data }) = decoder.decode(read)
+        {
+            if decoder.is_done() {
+                self.answer.ended = true;
+                self.answer.reusable &= consumed == read.len();
+            }
+            self.account.moved(data.len() as u64);
+            return self.write(cx, client, worker, &read[data]);
+        }
+        let mut out = worker.buffers.write_scratch();
+        let mut held = std::mem::take(&mut self.answer.input);
+        let ahead = !held.is_empty();
+        if ahead {
+            held.append(&worker.buffers, read);
+        }
+        let input = if ahead { held.rest() } else { read };
+        let consumed = self.decode(upload, input, &mut out, worker)?;
+        if ahead {
+            held.consume(&worker.buffers, consumed);
+        } else {
+            held.append(&worker.buffers, &read[consumed..]);
+        }
+        if self.answer.ended && !held.is_empty() && !self.answer.upgraded {
+            // What is after the end of an answer belongs to nothing that was asked.
+            self.answer.reusable = false;
+            held.release(&worker.buffers);
+        }
+        self.answer.input = held;
+        self.write(cx, client, worker, &out)
+    }
+
+    /// Heads, then the body. Returns what of `input` is done with.
+    fn decode(
+        &mut self,
+        upload: &mut Upload,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        worker: &WorkerContext,
+    ) -> Result<usize, End> {
+        let mut consumed = 0;
+        while self.answer.decoder.is_none() {
+            let rest = &input[consumed..];
+            let mut store = FieldStore::new();
+            let method = if self.asked.client.head_only {
+                "HEAD"
+            } else {
+                "GET"
+            };
+            match parse_response(rest, &mut store, &ANSWER_LIMITS, method) {
+                Ok(Parsed::Partial) => return Ok(consumed),
+                Ok(Parsed::Complete(head)) => {
+                    consumed += head.length;
+                    self.take_head(upload, &head, out, worker)?;
+                    if self.answer.upgraded {
+                        return Ok(consumed);
+                    }
+                }
+                Err(refusal) => return Err(self.bad_answer(refusal)),
+            }
+        }
+        let coding = self.answer.coding;
+        if let Some(decoder) = &mut self.answer.decoder {
+            let done = match recode(decoder, coding, &input[consumed..], out) {
+                Ok(done) => done,
+                Err(refusal) => return Err(self.bad_answer(refusal)),
+            };
+            consumed += done.consumed;
+            self.answer.ended = done.ended;
+            self.account.moved(done.data);
+        }
+        Ok(consumed)
+    }
+
+    fn take_head(
+        &mut self,
+        upload: &mut Upload,
+        head: &ResponseHead<'_, '_>,
+        out: &mut Vec<u8>,
+        worker: &WorkerContext,
+    ) -> Result<(), End> {
+        if head.status == 101 {
+            if !self.asked.upgrade || head.upgrade.is_none() {
+                return Err(self.failed(502, "switched to a protocol that nobody asked for"));
+            }
+            response::write_interim(out, head);
+            self.answer.upgraded = true;
+            self.answer.ended = true;
+            return Ok(());
+        }
+        if head.status < 200 {
+            return self.take_interim(head, out);
+        }
+        // A client that was not told to send its body may never do so: then where its next request
+        // begins is not known (RFC 9110 §10.1.1).
+        let body_in_doubt =
+            self.asked.expect_continue && !self.answer.continued && !upload.is_done();
+        let plan = self
+            .asked
+            .client
+            .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
+        self.asked.client.write_head(out, head, plan);
+        self.account
+            .answered(head.status, response::is_event_stream(head));
+        upload.forget(&worker.buffers);
+        self.answer.coding = plan.coding;
+        self.answer.keep_alive = plan.keep_alive;
+        self.answer.reusable = head.keep_alive;
+        self.answer.timeout = response::keep_alive_timeout(head);
+        self.answer.decoder = Some(BodyDecoder::new(head.body));
+        Ok(())
+    }
+
+    fn take_interim(&mut self, head: &ResponseHead<'_, '_>, out: &mut Vec<u8>) -> Result<(), End> {
+        self.answer.interim += 1;
+        if self.answer.interim > MAX_INTERIM {
+            return Err(self.failed(502, "sent nothing but interim answers"));
+        }
+        // HTTP/1.0 has no 1xx; a 100 is for who asked, once (RFC 9110 §15.2).
+        let wanted = self.asked.client.version == Version::Http11
+            && (head.status != 100 || (self.asked.expect_continue && !self.answer.continued));
+        if wanted {
+            self.answer.continued |= head.status == 100;
+            response::write_interim(out, head);
+        }
+        Ok(())
+    }
+
+    /// Writes to the client; keeps what it does not take.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+        bytes: &[u8],
+    ) -> Result<(), End> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match client.stream.poll_write_some(cx, rest) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
+                Poll::Ready(Ok(count)) => {
+                    rest = &rest[count..];
+                    self.answer.unflushed = true;
+                }
+                Poll::Pending => {
+                    self.answer.pending.append(&worker.buffers, rest);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The instance has sent its last byte.
+    fn closed_by_instance(&mut self, worker: &WorkerContext) -> Result<(), End> {
+        match &self.answer.decoder {
+            Some(BodyDecoder::UntilClose) => {
+                if self.answer.coding == Coding::Chunked {
+                    self.answer.pending.append(&worker.buffers, LAST_CHUNK);
+                }
+                self.answer.ended = true;
+                self.answer.reusable = false;
+                Ok(())
+            }
+            _ => Err(self.broken_by_instance()),
+        }
+    }
+
+    fn broken_by_instance(&self) -> End {
+        if self.answer.received {
+            self.failed(502, "closed the connection in the middle of its answer")
+        } else {
+            End::NoAnswer
+        }
+    }
+
+    fn bad_answer(&self, refusal: Refusal) -> End {
+        tracing::warn!(
+            app = %self.account.route.app,
+            instance = %self.account.instance().id,
+            %refusal,
+            section = refusal.section(),
+            "an answer broke a rule of HTTP/1.1"
+        );
+        self.failed(502, "sent an answer that is not HTTP/1.1")
+    }
+
+    /// The instance's fault.
+    pub(crate) fn failed(&self, status: u16, what: &str) -> End {
+        self.account.broke();
+        self.account.failed();
+        self.own_or_cut(Answer::new(
+            status,
+            format!("{} {what}.", self.account.route.app),
+        ))
+    }
+
+    fn own_or_cut(&self, answer: Answer) -> End {
+        if self.answer.decoder.is_some() || self.answer.upgraded {
+            End::Cut
+        } else {
+            End::Own(answer)
+        }
+    }
+
+    /// Ends an exchange in which nothing has moved for too long.
+    fn look_at_time(
+        &self,
+        cx: &mut Context<'_>,
+        upload: &Upload,
+        client: &mut ClientEnd,
+    ) -> Result<(), End> {
+        let idle = self.account.route.limits.idle;
+        // An event stream has nothing to say for hours; a client that does not read what was said
+        // is another matter.
+        let quiet = self.account.may_be_quiet() && self.answer.pending.is_empty();
+        if idle.is_zero() || quiet || !client.timer.poll_passed(cx, self.moved + idle) {
+            return Ok(());
+        }
+        if !self.answer.pending.is_empty() {
+            return Err(End::ClientGone);
+        }
+        if upload.awaits_client() {
+            return Err(self.own_or_cut(Answer::new(
+                408,
+                "The rest of the request did not come in time.",
+            )));
+        }
+        Err(self.failed(504, "did not answer in time"))
+    }
+
+    /// The exchange is over and its request was read to the end: the instance's connection goes back
+    /// to the pool if nothing is left on it.
+    pub(crate) fn give_back(self, upload: &Upload, worker: &WorkerContext) {
+        if self.answer.reusable && upload.is_done() && !upload.is_abandoned() {
+            worker
+                .upstreams
+                .give(self.account.instance(), self.upstream, self.answer.timeout);
+        }
+    }
+
+    /// For a tunnel: the instance's socket, and what it has sent after its 101.
+    pub(crate) fn into_upgraded(self) -> (Account, TcpStream, Buffer) {
+        (self.account, self.upstream, self.answer.input)
+    }
+
+    /// The answer went to a client that can only tell its end by the end of the connection.
+    pub(crate) fn ends_by_close(&self) -> bool {
+        self.answer.coding == Coding::Raw && !self.answer.keep_alive
+    }
+}
