@@ -97,6 +97,7 @@ pub fn response_head(input: &[u8]) {
     };
     assert!(head.length <= input.len().min(LIMITS.bytes));
     assert!((100..1000).contains(&head.status));
+    assert!(head.reason.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte)));
     for field in head.fields {
         is_clean(field);
     }

@@ -189,6 +189,9 @@ impl ChunkedDecoder {
         match lines::find_end(window)? {
             Lines::End(end) => {
                 let trailers = at..at + end - 2;
+                if let Some(refusal) = lines::offence(&section[..end]) {
+                    return Err(refusal);
+                }
                 check_trailers(&input[trailers.clone()])?;
                 self.state = State::Done;
                 Ok(Decoded::End {

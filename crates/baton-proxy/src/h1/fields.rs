@@ -6,10 +6,6 @@ use super::refusal::Refusal;
 /// Lengths beyond this are refused: 2^63-1, what fits a signed file offset everywhere behind us.
 pub const MAX_LENGTH: u64 = i64::MAX as u64;
 
-/// Names that `Connection` may nominate, beside `close`, `keep-alive` and `upgrade`. Clients send one
-/// (`TE`, `HTTP2-Settings`); a head with more is refused.
-pub const MAX_NOMINATED: usize = 8;
-
 /// Meant for every recipient, or relied on by what stands behind us: naming one in `Connection` would have
 /// us drop it (RFC 9110 §7.6.1).
 const NEVER_NOMINATED: [&str; 20] = [
@@ -41,50 +37,73 @@ pub struct ConnectionOptions<'b> {
     pub close: bool,
     pub keep_alive: bool,
     pub upgrade: bool,
-    nominated: [&'b str; MAX_NOMINATED],
-    count: usize,
+    /// The values that nominate fields, as they were sent. Clients need one; a head with more than two is refused.
+    nominating: [&'b str; 2],
 }
 
 impl<'b> ConnectionOptions<'b> {
     /// The other names in the list: fields that are for this connection only.
+    pub fn nominated(&self) -> impl Iterator<Item = &'b str> {
+        self.nominating
+            .into_iter()
+            .flat_map(|value| value.split(','))
+            .map(|option| option.trim_matches([' ', '\t']))
+            .filter(|option| !option.is_empty() && KnownOption::of(option).is_none())
+    }
+
+    /// Whether `name` is nominated; the case of letters does not count.
     #[must_use]
-    pub fn nominated(&self) -> &[&'b str] {
-        &self.nominated[..self.count]
+    pub fn nominates(&self, name: &str) -> bool {
+        !self.nominating[0].is_empty()
+            && self
+                .nominated()
+                .any(|nominated| nominated.eq_ignore_ascii_case(name))
     }
 
     fn add(&mut self, value: &'b [u8]) -> Result<(), Refusal> {
-        for option in tokens(value) {
-            if !is_token(option) {
-                return Err(Refusal::InvalidConnection);
+        let value = std::str::from_utf8(value).map_err(|_| Refusal::InvalidConnection)?;
+        let mut nominates = false;
+        for option in value
+            .split(',')
+            .map(|option| option.trim_matches([' ', '\t']))
+        {
+            match KnownOption::of(option) {
+                _ if option.is_empty() => {}
+                Some(KnownOption::Close) => self.close = true,
+                Some(KnownOption::KeepAlive) => self.keep_alive = true,
+                Some(KnownOption::Upgrade) => self.upgrade = true,
+                None if !is_token(option.as_bytes()) => return Err(Refusal::InvalidConnection),
+                None if NEVER_NOMINATED
+                    .iter()
+                    .any(|never| option.eq_ignore_ascii_case(never)) =>
+                {
+                    return Err(Refusal::NominatedEndToEnd);
+                }
+                None => nominates = true,
             }
-            let option = std::str::from_utf8(option).map_err(|_| Refusal::InvalidConnection)?;
-            if option.eq_ignore_ascii_case("close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case("keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case("upgrade") {
-                self.upgrade = true;
-            } else {
-                self.nominate(option)?;
-            }
+        }
+        if nominates {
+            let free = self.nominating.iter_mut().find(|value| value.is_empty());
+            *free.ok_or(Refusal::InvalidConnection)? = value;
         }
         Ok(())
     }
+}
 
-    fn nominate(&mut self, name: &'b str) -> Result<(), Refusal> {
-        if NEVER_NOMINATED
-            .iter()
-            .any(|never| name.eq_ignore_ascii_case(never))
-        {
-            return Err(Refusal::NominatedEndToEnd);
+enum KnownOption {
+    Close,
+    KeepAlive,
+    Upgrade,
+}
+
+impl KnownOption {
+    fn of(option: &str) -> Option<Self> {
+        match option.len() {
+            5 if option.eq_ignore_ascii_case("close") => Some(Self::Close),
+            7 if option.eq_ignore_ascii_case("upgrade") => Some(Self::Upgrade),
+            10 if option.eq_ignore_ascii_case("keep-alive") => Some(Self::KeepAlive),
+            _ => None,
         }
-        let slot = self
-            .nominated
-            .get_mut(self.count)
-            .ok_or(Refusal::InvalidConnection)?;
-        *slot = name;
-        self.count += 1;
-        Ok(())
     }
 }
 
@@ -207,11 +226,7 @@ pub fn is_hop_by_hop(name: &str, connection: &ConnectionOptions<'_>) -> bool {
         17 => name.eq_ignore_ascii_case("transfer-encoding"),
         _ => false,
     };
-    known
-        || connection
-            .nominated()
-            .iter()
-            .any(|nominated| name.eq_ignore_ascii_case(nominated))
+    known || connection.nominates(name)
 }
 
 /// `Content-Length` and `Transfer-Encoding`: what is sent on states its own framing.
@@ -347,15 +362,14 @@ mod tests {
         let mut options = ConnectionOptions::default();
         options.add(b"Close, X-Secret ,te").unwrap();
         assert!(options.close && !options.keep_alive);
-        assert_eq!(options.nominated(), ["X-Secret", "te"]);
+        assert!(options.nominated().eq(["X-Secret", "te"]));
         assert!(is_hop_by_hop("x-secret", &options));
         assert!(is_hop_by_hop("Transfer-encoding", &options));
         assert!(!is_hop_by_hop("Content-Length", &options));
         assert_eq!(options.add(b"hOst"), Err(Refusal::NominatedEndToEnd));
         assert_eq!(options.add(b"a b"), Err(Refusal::InvalidConnection));
-        assert_eq!(
-            options.add(b"1,2,3,4,5,6,7"),
-            Err(Refusal::InvalidConnection)
-        );
+        assert_eq!(options.add(b"keep-alive"), Ok(()));
+        assert_eq!(options.add(b"1,2,3,4,5,6,7"), Ok(()));
+        assert_eq!(options.add(b"8"), Err(Refusal::InvalidConnection));
     }
 }

@@ -287,10 +287,11 @@ fn whole_head<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<&'b [u8]>
     }
 }
 
-/// `httparse` says what kind of thing is wrong; this says which rule.
+/// `httparse` refuses every control byte and bare CR, wherever it stands, and says what kind of thing is wrong; this
+/// says which rule.
 #[cold]
 fn why_request(error: httparse::Error, head: &[u8]) -> Refusal {
-    if let Some(refusal) = why_fields(error, head) {
+    if let Some(refusal) = lines::offence(head).or_else(|| why_fields(error, head)) {
         return refusal;
     }
     let line = first_line(head);
@@ -315,7 +316,7 @@ fn why_request(error: httparse::Error, head: &[u8]) -> Refusal {
 
 #[cold]
 fn why_response(error: httparse::Error, head: &[u8]) -> Refusal {
-    if let Some(refusal) = why_fields(error, head) {
+    if let Some(refusal) = lines::offence(head).or_else(|| why_fields(error, head)) {
         return refusal;
     }
     let version = first_line(head)

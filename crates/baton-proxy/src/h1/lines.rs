@@ -8,12 +8,13 @@ use super::refusal::Refusal;
 pub(super) enum Lines {
     /// No empty line yet. `first_line` tells whether at least one line is whole.
     Unfinished { first_line: bool },
-    /// The section, its empty line included, takes this many bytes.
+    /// The section, its empty line included, takes this many bytes. Every LF in it follows a CR and no line is
+    /// folded; a bare CR or a control byte may still be there ([`offence`]).
     End(usize),
 }
 
-/// Finds the empty line that ends a section, and refuses at the first byte that may not be there: the
-/// verdict on a prefix never changes when more bytes arrive.
+/// Finds the empty line that ends a section. While it is not there, refuses at the first byte that may not be
+/// there: a TLS client on a plain port is not kept waiting.
 pub(super) fn find_end(buf: &[u8]) -> Result<Lines, Refusal> {
     let mut start = 0;
     for lf in memchr::memchr_iter(b'\n', buf) {
@@ -21,11 +22,7 @@ pub(super) fn find_end(buf: &[u8]) -> Result<Lines, Refusal> {
             return Err(first_offence(buf));
         }
         if lf == start + 1 {
-            let section = &buf[..=lf];
-            if !has_good_bytes(section) {
-                return Err(first_offence(section));
-            }
-            return Ok(Lines::End(section.len()));
+            return Ok(Lines::End(lf + 1));
         }
         if start > 0 && matches!(buf[start], b' ' | b'\t') {
             return Err(first_offence(buf));
@@ -71,28 +68,34 @@ fn has_good_bytes(buf: &[u8]) -> bool {
     !controls && bare == 0
 }
 
-/// The slow way, only walked for a section that is refused: the offence that stands first.
+/// For a section that is refused: the offence that stands first, so that the verdict on a prefix does not change
+/// when more bytes arrive.
 #[cold]
 fn first_offence(buf: &[u8]) -> Refusal {
+    offence(buf).unwrap_or(Refusal::ControlByte)
+}
+
+/// The first byte of a section that may not be there, looked for one by one.
+pub(super) fn offence(section: &[u8]) -> Option<Refusal> {
     let mut line_start = 0;
-    for (at, &byte) in buf.iter().enumerate() {
+    for (at, &byte) in section.iter().enumerate() {
         match byte {
-            b' ' | b'\t' if at == line_start && at > 0 => return Refusal::FoldedLine,
-            b'\r' if buf.get(at + 1).is_some_and(|next| *next != b'\n') => {
-                return Refusal::BareCarriageReturn;
+            b' ' | b'\t' if at == line_start && at > 0 => return Some(Refusal::FoldedLine),
+            b'\r' if section.get(at + 1).is_some_and(|next| *next != b'\n') => {
+                return Some(Refusal::BareCarriageReturn);
             }
             b'\n' => {
-                if at == 0 || buf[at - 1] != b'\r' {
-                    return Refusal::BareLineFeed;
+                if at == 0 || section[at - 1] != b'\r' {
+                    return Some(Refusal::BareLineFeed);
                 }
                 line_start = at + 1;
             }
             b'\t' | b'\r' => {}
-            0..b' ' | 0x7f => return Refusal::ControlByte,
+            0..b' ' | 0x7f => return Some(Refusal::ControlByte),
             _ => {}
         }
     }
-    Refusal::ControlByte
+    None
 }
 
 #[cfg(test)]
@@ -112,9 +115,14 @@ mod tests {
             (b"a\r\nb\x7f\r\n\r\n", Refusal::ControlByte),
             (b"a\r\n\r\x01", Refusal::BareCarriageReturn),
         ];
+        let judge = |bytes: &[u8]| match find_end(bytes) {
+            Ok(Lines::End(end)) => offence(&bytes[..end]),
+            Ok(Lines::Unfinished { .. }) => None,
+            Err(refusal) => Some(refusal),
+        };
         for (bytes, refusal) in rows {
-            assert_eq!(find_end(bytes), Err(*refusal), "{}", bytes.escape_ascii());
-            let first = (0..=bytes.len()).find_map(|end| find_end(&bytes[..end]).err());
+            assert_eq!(judge(bytes), Some(*refusal), "{}", bytes.escape_ascii());
+            let first = (0..=bytes.len()).find_map(|end| judge(&bytes[..end]));
             assert_eq!(first, Some(*refusal), "{}", bytes.escape_ascii());
         }
     }

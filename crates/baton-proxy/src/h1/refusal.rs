@@ -57,7 +57,7 @@ pub enum Refusal {
     SpaceBeforeColon,
     #[error("a field name is not a token")]
     InvalidFieldName,
-    #[error("Connection is not a list of tokens, or has too many")]
+    #[error("Connection is not a list of tokens, or is repeated too often")]
     InvalidConnection,
     #[error("Connection names a field that is meant for everyone")]
     NominatedEndToEnd,

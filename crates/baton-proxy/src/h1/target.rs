@@ -20,12 +20,7 @@ pub(super) enum Scheme {
 /// form without a path but with a query (`http://a?b`) is refused too, since its origin form `/?b` is
 /// nowhere in the buffer.
 pub(super) fn parse<'b>(method: &str, target: &'b str) -> Result<Target<'b>, Refusal> {
-    let parsed = if target.starts_with('/') {
-        Target {
-            path: target,
-            absolute: None,
-        }
-    } else if target == "*" {
+    let parsed = if target.starts_with('/') || target == "*" {
         Target {
             path: target,
             absolute: None,
@@ -137,7 +132,7 @@ pub fn split_port(host: &str) -> (&str, Option<&str>) {
 
 /// `uri-host [ ":" port ]`, of RFC 3986 only what names a machine: letters, digits, `-`, `.`, `_`, `~`, or an
 /// address. Percent-encoding and sub-delimiters (`a,b`, `a;b`) are legal there and mean nothing but trouble.
-pub(super) fn is_host(bytes: &[u8]) -> bool {
+pub(crate) fn is_host(bytes: &[u8]) -> bool {
     let (port_at, name_is_right) = if bytes.first() == Some(&b'[') {
         let Some(close) = memchr::memchr(b']', bytes) else {
             return false;
