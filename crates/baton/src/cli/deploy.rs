@@ -11,6 +11,7 @@ use super::follow::{Follow, WaitArgs, asked_by};
 use super::project::{self, FileArgs, Selection};
 use super::{check, fetch};
 use crate::error::CliError;
+use crate::wire::DaemonInfo;
 
 /// Brings a new release live: it is started beside the one that serves, and gets the traffic when it
 /// is healthy. The old one finishes what it has. A release that does not come up never gets a request.
@@ -80,6 +81,8 @@ impl Deploy {
         }
         let project = request.project.clone();
         if project.engine == EngineKind::Docker {
+            // Nothing is started for a deploy that nobody would run.
+            client.get::<DaemonInfo>("/v1/daemon").await?;
             fetch::plain_services(&options, &project, self.with_deps, out).await?;
         }
         let lines = client.lines(Method::POST, "/v1/deploys", &request).await?;

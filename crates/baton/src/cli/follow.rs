@@ -51,7 +51,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// user that it sees itself.
 #[must_use]
 pub fn asked_by() -> Option<String> {
-    ["BATON_BY", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER"]
+    ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|value| !value.is_empty())

@@ -86,15 +86,10 @@ async fn serve(settings: Settings, proxy: Arc<Proxy>) -> Result<(), CliError> {
     announce(&settings, &proxy);
 
     let api = tokio::spawn(answer(listener, Api::new(control, info(&proxy))));
-    loop {
-        match signals.next().await {
-            Asked::Reload => {
-                tell(&[NotifyState::Reloading]);
-                reload(&router).await;
-                tell(&[NotifyState::Ready]);
-            }
-            Asked::Stop => break,
-        }
+    while signals.next().await == Asked::Reload {
+        tell(&[NotifyState::Reloading]);
+        reload(&router).await;
+        tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping: requests in flight may end, instances keep running");

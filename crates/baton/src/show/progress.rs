@@ -228,7 +228,7 @@ impl Live {
         for step in &plan.steps[..shown] {
             let bar = self.bar(*step);
             bar.set_style(style("{msg}"));
-            bar.set_message(self.paint.dim(&line("·", *step, "").trim_end().to_owned()));
+            bar.set_message(self.paint.dim(&line("·", *step, "").trim_end()));
         }
     }
 

@@ -28,7 +28,7 @@ pub fn bytes(count: u64) -> String {
         tenths /= 1024;
         unit += 1;
     }
-    if tenths < 100 && tenths % 10 != 0 {
+    if tenths < 100 && !tenths.is_multiple_of(10) {
         format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
     } else {
         format!("{} {}", tenths / 10, UNITS[unit])

@@ -1,0 +1,14 @@
+//! The commands as a user meets them: the real binary, a real daemon, real processes. What is promised
+//! of traffic stands in `promises`; here it is exit codes, JSON, and words.
+
+mod kit;
+
+mod broken_release_exits_3_and_says_why;
+mod check_names_the_mistake;
+mod command_line_may_go_away;
+mod daemon_starts_once_and_says_what_is_wrong;
+mod demo_counts_no_failure;
+mod deploy_looks_and_goes_back;
+mod one_deploy_holds_the_lock;
+mod secrets_are_not_shown;
+mod unbuilt_commands_are_refused;
