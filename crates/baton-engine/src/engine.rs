@@ -71,8 +71,9 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// `true`: the slot becomes what a reboot revives, and the plain services find it by its plain
     /// service names (docker: restart policy of the file, alias in the `_live` network).
     /// `false`: neither any more; connections that are open stay usable. Idempotent.
-    /// A service of the rendering without an instance in the slot means its plain instances, adopted
-    /// as `r0` of the slot; their stop and restart go by their ids.
+    ///
+    /// Where blue holds no instance of a service of the rendering, its plain instances are meant:
+    /// `true` adopts them as `r0`, `false` ends that. Their stop and restart go by their ids.
     async fn set_live(
         &self,
         slot: &Slot,

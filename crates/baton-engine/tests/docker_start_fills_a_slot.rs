@@ -181,6 +181,36 @@ async fn shared_networks_and_volumes_are_composes_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_from_the_environment_reaches_the_start_and_no_other_variable_does() {
+    let app = TestApp::new("secret");
+    let service = json!({"port": 8080, "secrets": ["token"], "environment": {"SEEN": "${HOME_OF_NOBODY:-unset}"}});
+    let mut rendering = app.rendering(Color::Blue, &[("api", service)]);
+    let Rendering::Docker(model) = &mut rendering else {
+        panic!("docker")
+    };
+    model.model["secrets"] = json!({"token": {"environment": "BATON_TEST_TOKEN"}});
+    // A folder that is gone by now, as at a rollback long after.
+    model.directory = "/nonexistent/of/the/user".into();
+    app.start(Color::Blue, 1, &rendering)
+        .await
+        .expect_err("no value");
+    let Rendering::Docker(model) = &mut rendering else {
+        panic!("docker")
+    };
+    model
+        .environment
+        .insert("BATON_TEST_TOKEN".to_owned(), "s3cret".to_owned());
+    let instance = app
+        .start(Color::Blue, 1, &rendering)
+        .await
+        .expect("a start")
+        .remove(0);
+    let address = answers(&instance).await;
+    let seen = get(&address, "/env?name=SEEN").await.expect("an answer");
+    assert!(seen.contains("unset"), "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_project_of_somebody_elses_is_refused_and_left_alone() {
     let app = TestApp::new("foreign");
     let project = format!("{}-blue", app.name);

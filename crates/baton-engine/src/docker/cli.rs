@@ -235,6 +235,24 @@ mod tests {
         assert!(!environment.keys().any(|name| name.starts_with("CARGO")));
     }
 
+    #[tokio::test]
+    async fn a_command_that_never_ends_is_killed_with_its_children() {
+        let began = std::time::Instant::now();
+        let error = Run {
+            action: "docker events",
+            args: vec!["events".into()],
+            environment: None,
+            directory: None,
+            input: None,
+            timeout: Duration::from_millis(300),
+        }
+        .quiet()
+        .await
+        .expect_err("it has no end");
+        assert!(error.to_string().contains("killed"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
     #[test]
     fn a_complaint_is_the_end_of_what_was_said() {
         let stderr = (1..=20).map(|n| format!("line {n}\n")).collect();

@@ -25,7 +25,7 @@ pub(super) struct Client {
     /// those in a virtual machine: there the port is published on 127.0.0.1.
     pub(super) routable: bool,
     pub(super) live_restore: bool,
-    /// The engine's clock when it was asked, seconds since the epoch, for `events --since`.
+    /// The engine's clock when it was asked, nanoseconds since the epoch, for `events --since`.
     pub(super) time: Option<i64>,
 }
 
@@ -87,7 +87,7 @@ fn describe(host: &str, docker: Docker, info: &SystemInfo) -> Client {
         local: unix && !virtual_machine,
         routable: unix && !virtual_machine && !rootless,
         live_restore: info.live_restore_enabled.unwrap_or(false),
-        time: info.system_time.as_deref().and_then(epoch_seconds),
+        time: info.system_time.as_deref().and_then(epoch_nanos),
     }
 }
 
@@ -99,10 +99,10 @@ fn kernel_release() -> Option<String> {
         .map(str::to_owned)
 }
 
-fn epoch_seconds(rfc3339: &str) -> Option<i64> {
+fn epoch_nanos(rfc3339: &str) -> Option<i64> {
     let format = &time::format_description::well_known::Rfc3339;
     let time = time::OffsetDateTime::parse(rfc3339, format).ok()?;
-    Some(time.unix_timestamp())
+    i64::try_from(time.unix_timestamp_nanos()).ok()
 }
 
 fn unreachable(host: &str, error: &Error) -> EngineError {

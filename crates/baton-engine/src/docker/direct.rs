@@ -15,7 +15,7 @@ const LISTEN: &str = "0A";
 /// not known) from another address than this machine's and the container's own. None where the
 /// kernel does not show them.
 pub(super) fn count(container: &ContainerInspectResponse) -> Option<u32> {
-    let pid = container.state.as_ref()?.pid.filter(|pid| *pid > 1)?;
+    let pid = inspect::kernel_pid(container)?;
     let address = inspect::instance(container, true).address;
     let port = address
         .map(|address| address.port)

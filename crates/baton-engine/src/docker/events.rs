@@ -29,6 +29,9 @@ const PULSES_MISSED: u32 = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
+/// In a second: `--since` counts those.
+const NANOS: i64 = 1_000_000_000;
+
 /// Follows the engine for ever; ends when it is aborted.
 pub(super) async fn follow(inner: Arc<Inner>) {
     let mut follower = Follower {
@@ -110,10 +113,10 @@ impl Follower {
 
     /// Until the stream ends or the engine does not answer any more; returns why.
     async fn listen(&mut self, client: &Client) -> String {
-        let since = self.since.or(client.time.map(|time| time - 1));
+        let since = self.since.or(client.time.map(|nanos| nanos / NANOS));
         if self.last_nanos == 0 {
             // What happened before the first subscription is nobody's news.
-            self.last_nanos = client.time.unwrap_or(0) * 1_000_000_000;
+            self.last_nanos = client.time.unwrap_or(0);
         }
         let mut events = subscribe(&client.docker, since);
         let mut pulse = interval(PULSE);

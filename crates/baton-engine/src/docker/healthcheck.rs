@@ -12,8 +12,8 @@ use bollard::models::ContainerInspectResponse;
 use futures_util::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::docker::Inner;
 use crate::docker::client::{CALL_TIMEOUT, Client, call, failed, within};
+use crate::docker::{Inner, inspect};
 use crate::engine::HealthcheckResult;
 use crate::{EngineError, InstanceId};
 
@@ -62,7 +62,7 @@ pub(super) async fn healthcheck(
         // The command is not in the image, or the container stopped meanwhile.
         Ok(Err(error)) => Ok(Some(unhealthy(super::client::reason(&error)))),
         Err(_) => {
-            kill(&client, &exec).await;
+            kill(&client, &id.0, &exec).await;
             let late = format!("no result after {} ms; {output}", timeout.as_millis());
             Ok(Some(unhealthy(late)))
         }
@@ -119,17 +119,15 @@ async fn collect(client: &Client, exec: &str, output: &mut Vec<u8>) -> Result<i6
 }
 
 /// The API cannot end an exec; where its process is on this machine, the kernel can.
-async fn kill(client: &Client, exec: &str) {
+async fn kill(client: &Client, id: &str, exec: &str) {
     if !client.local {
         return;
     }
     let Ok(look) = call(client.docker.inspect_exec(exec)).await else {
         return;
     };
-    // Never signal a pid of 1 or below (Engines.md §2).
-    let pid = look
-        .pid
-        .filter(|pid| *pid > 1 && look.running == Some(true));
+    let running = look.running == Some(true);
+    let pid = look.pid.filter(|pid| running && inspect::is_of(*pid, id));
     if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
         // Without the right to do so it ends by itself, or with its container.
         let _ = kill_process(pid, Signal::KILL);

@@ -73,6 +73,19 @@ fn state(container: &ContainerInspectResponse) -> InstanceState {
     })
 }
 
+/// Its main process, where this machine's kernel knows it by this number: Baton may run in a
+/// container itself, and then `/proc/<pid>` is somebody else's. Never 1 or below (Engines.md §2).
+pub(super) fn kernel_pid(container: &ContainerInspectResponse) -> Option<i64> {
+    let pid = container.state.as_ref()?.pid?;
+    is_of(pid, container.id.as_deref()?).then_some(pid)
+}
+
+/// Does this process belong to the container? Its cgroup is named by the id, with both versions.
+pub(super) fn is_of(pid: i64, id: &str) -> bool {
+    let cgroup = || std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    pid > 1 && id.len() == 64 && cgroup().is_ok_and(|table| table.contains(id))
+}
+
 fn started_at(container: &ContainerInspectResponse) -> Option<OffsetDateTime> {
     let text = container.state.as_ref()?.started_at.as_deref()?;
     // "0001-01-01T00:00:00Z" is Go's zero time: never started.

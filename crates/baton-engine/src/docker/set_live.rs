@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_compose::AppName;
 use baton_compose::rendering::{ColoredService, ComposeModel, Rendering};
+use baton_compose::{AppName, Color};
 use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use futures_util::future::try_join_all;
@@ -44,7 +44,7 @@ pub(super) async fn set_live(
     try_join_all(model.services.iter().map(|service| {
         let there = &there;
         async move {
-            let (own, adopted) = members(docker, slot, service, there).await?;
+            let (own, adopted) = members(docker, slot, (model, service), there, live).await?;
             for container in &own {
                 place(docker, model, service, container, live).await?;
             }
@@ -75,23 +75,29 @@ fn remember(inner: &Inner, slot: &Slot, rendering: &Rendering, live: bool) {
     );
 }
 
-/// The slot's own containers of a service; where it has none, the plain ones adopted as `r0`.
+/// The slot's own containers of a service; where blue has none, the plain ones adopted as `r0`. Being
+/// on the live network is what marks a container as adopted: a plain `api` that nobody adopted never
+/// comes there, and keeps its names.
 async fn members(
     docker: &Docker,
     slot: &Slot,
-    service: &ColoredService,
+    (model, service): (&ComposeModel, &ColoredService),
     there: &[ContainerInspectResponse],
+    live: bool,
 ) -> Result<(Vec<ContainerInspectResponse>, Vec<ContainerInspectResponse>), EngineError> {
     let own: Vec<_> = there
         .iter()
         .filter(|container| inspect::instance(container, false).service == service.name)
         .cloned()
         .collect();
-    if own.is_empty() {
-        let adopted = containers::plain(docker, &slot.app, Some(&service.name)).await?;
-        return Ok((own, adopted));
+    if !own.is_empty() || slot.color != Color::Blue {
+        return Ok((own, Vec::new()));
     }
-    Ok((own, Vec::new()))
+    let mut plain = containers::plain(docker, &slot.app, Some(&service.name)).await?;
+    plain.retain(|container| {
+        live || live_network::endpoint(container, &model.live_network).is_some()
+    });
+    Ok((own, plain))
 }
 
 /// Names and restart policy of one container.

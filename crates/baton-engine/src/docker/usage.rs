@@ -9,7 +9,7 @@ use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 
 use crate::docker::client::{call, failed};
-use crate::docker::{Inner, gone};
+use crate::docker::{Inner, gone, inspect};
 use crate::{EngineError, InstanceId, Usage};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -18,16 +18,15 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 pub(super) async fn usage(inner: &Arc<Inner>, id: &InstanceId) -> Result<Usage, EngineError> {
     let container = inner.existing("measuring", id).await?;
     let client = inner.client().await?;
-    let pid = container.state.as_ref().and_then(|state| state.pid);
     let limit = container
         .host_config
         .as_ref()
         .and_then(|config| config.memory)
         .and_then(|bytes| u64::try_from(bytes).ok())
         .filter(|bytes| *bytes > 0);
-    // Not running: pid 0.
-    let from_kernel = pid
-        .filter(|pid| client.local && *pid > 1)
+    // Not running: no process.
+    let from_kernel = inspect::kernel_pid(&container)
+        .filter(|_| client.local)
         .and_then(|pid| from_cgroup(Path::new(CGROUPS), &cgroups_of(pid)?));
     let mut usage = match from_kernel {
         Some(usage) => usage,

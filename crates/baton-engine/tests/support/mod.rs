@@ -19,16 +19,16 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing in these tests takes longer than this.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct TestApp {
-    pub name: AppName,
-    pub image: String,
-    pub engine: DockerEngine,
+pub(crate) struct TestApp {
+    pub(crate) name: AppName,
+    pub(crate) image: String,
+    pub(crate) engine: DockerEngine,
 }
 
 impl TestApp {
-    pub fn new(what: &str) -> TestApp {
+    pub(crate) fn new(what: &str) -> TestApp {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("bt-{what}-{}-{number}", std::process::id());
@@ -39,7 +39,7 @@ impl TestApp {
         }
     }
 
-    pub fn slot(&self, color: Color) -> Slot {
+    pub(crate) fn slot(&self, color: Color) -> Slot {
         Slot {
             app: self.name.clone(),
             color,
@@ -48,7 +48,7 @@ impl TestApp {
 
     /// The project of one color with these services (user's name → Compose definition), each on the
     /// shared network `shop`. Those with a `port` key take traffic there.
-    pub fn rendering(&self, color: Color, services: &[(&str, Value)]) -> Rendering {
+    pub(crate) fn rendering(&self, color: Color, services: &[(&str, Value)]) -> Rendering {
         let shop = format!("{}_shop", self.name);
         let mut definitions = serde_json::Map::new();
         let mut colored = Vec::new();
@@ -93,7 +93,7 @@ impl TestApp {
         })
     }
 
-    pub async fn start(
+    pub(crate) async fn start(
         &self,
         color: Color,
         release: u64,
@@ -111,7 +111,7 @@ impl TestApp {
     }
 
     /// Starts one color of `api` and waits until it answers.
-    pub async fn serve(&self, color: Color, release: u64) -> (Rendering, Instance) {
+    pub(crate) async fn serve(&self, color: Color, release: u64) -> (Rendering, Instance) {
         let rendering = self.rendering(color, &[("api", json!({"port": 8080}))]);
         let instances = self
             .start(color, release, &rendering)
@@ -123,7 +123,7 @@ impl TestApp {
     }
 
     /// Runs plain Compose in the user's project, as the user would.
-    pub fn compose(&self, file: &Value, args: &[&str]) -> String {
+    pub(crate) fn compose(&self, file: &Value, args: &[&str]) -> String {
         use std::io::Write;
         let mut child = Command::new("docker")
             .args(["compose", "-p", self.name.as_str(), "-f", "-"])
@@ -182,18 +182,18 @@ fn remove_all(list: &[&str], remove: &[&str]) {
 }
 
 /// Standard output of one `docker` command, whatever its outcome.
-pub fn docker(args: &[&str]) -> String {
+pub(crate) fn docker(args: &[&str]) -> String {
     let output = Command::new("docker").args(args).output().expect("docker");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// One field of one container, by a Go template.
-pub fn look(id: &InstanceId, template: &str) -> String {
+pub(crate) fn look(id: &InstanceId, template: &str) -> String {
     docker(&["inspect", "--format", template, &id.0])
 }
 
 /// Body of one GET on a connection of its own.
-pub async fn get(address: &str, path: &str) -> std::io::Result<String> {
+pub(crate) async fn get(address: &str, path: &str) -> std::io::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
@@ -213,13 +213,13 @@ pub async fn get(address: &str, path: &str) -> std::io::Result<String> {
         .map_err(std::io::Error::other)?
 }
 
-pub async fn json_of(address: &str, path: &str) -> Value {
+pub(crate) async fn json_of(address: &str, path: &str) -> Value {
     let body = get(address, path).await.expect("an answer");
     serde_json::from_str(&body).expect("JSON")
 }
 
 /// Waits until the instance answers, and returns its address.
-pub async fn answers(instance: &Instance) -> String {
+pub(crate) async fn answers(instance: &Instance) -> String {
     let address = instance.address.expect("an address").to_string();
     eventually("it answers", || async {
         get(&address, "/healthz").await.is_ok()
@@ -228,7 +228,7 @@ pub async fn answers(instance: &Instance) -> String {
     address
 }
 
-pub async fn eventually<F, R>(what: &str, mut condition: F)
+pub(crate) async fn eventually<F, R>(what: &str, mut condition: F)
 where
     F: FnMut() -> R,
     R: Future<Output = bool>,
@@ -241,7 +241,7 @@ where
 }
 
 /// The next event that is about this instance.
-pub async fn event_of(
+pub(crate) async fn event_of(
     events: &mut broadcast::Receiver<EngineEvent>,
     id: &InstanceId,
 ) -> EngineEvent {
@@ -261,7 +261,7 @@ pub async fn event_of(
     timeout(PATIENCE, wait).await.expect("an event in time")
 }
 
-pub async fn state(app: &TestApp, id: &InstanceId) -> Option<InstanceState> {
+pub(crate) async fn state(app: &TestApp, id: &InstanceId) -> Option<InstanceState> {
     let instance = app.engine.inspect(id).await.expect("a look");
     instance.map(|instance| instance.state)
 }
