@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::color::{Color, Role};
 use crate::error::ComposeError;
@@ -42,7 +44,9 @@ impl<'a> Compose<'a> {
     /// # Errors
     /// Docker or its Compose plugin is missing or too old.
     pub(crate) async fn check_version(&self) -> Result<(), ComposeError> {
-        let output = self.run(&["version", "--short"], &[], &[]).await?;
+        let mut command = self.command(&[]);
+        command.args(["version", "--short"]);
+        let output = run(command, "version", Vec::new()).await?;
         let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
@@ -76,8 +80,31 @@ impl<'a> Compose<'a> {
     }
 
     /// Compose's hash of each service, as plain Compose writes it on a container: without `BATON_*`.
+    ///
+    /// The files are rendered first and the hash is taken of that: `config --hash` on the files
+    /// themselves leaves `env_file` out and so differs from the label (docker/compose#14001, Compose
+    /// 2.22 and later).
     pub(crate) async fn hashes(&self) -> Result<BTreeMap<String, String>, ComposeError> {
-        let output = self.run_with_files(&["config", "--hash", "*"], &[]).await?;
+        let rendered = self.run_with_files(&["config"], &[]).await?.stdout;
+        let directory = self.located.directory.as_os_str();
+        let mut command = self.command(&[]);
+        command
+            .args([
+                "-f",
+                "-",
+                "--env-file",
+                "/dev/null",
+                "--profile",
+                "*",
+                "--project-directory",
+            ])
+            .arg(directory)
+            .args(["config", "--hash", "*"])
+            // What these say of the user's files has been heeded.
+            .env_remove("COMPOSE_FILE")
+            .env_remove("COMPOSE_PROJECT_NAME")
+            .env_remove("COMPOSE_ENV_FILES");
+        let output = self.checked(run(command, "config --hash", rendered).await?)?;
         Ok(String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter_map(|line| line.rsplit_once(' '))
@@ -119,61 +146,71 @@ impl<'a> Compose<'a> {
         arguments: &[&str],
         own: &[(&str, &str)],
     ) -> Result<Output, ComposeError> {
-        let output = self
-            .run(arguments, &user_arguments(self.options), own)
-            .await?;
+        let mut command = self.command(own);
+        command.args(user_arguments(self.options)).args(arguments);
+        tracing::debug!(?arguments, ?own, "docker compose");
+        self.checked(run(command, &arguments.join(" "), Vec::new()).await?)
+    }
+
+    /// The output, or what Compose had to say against the files.
+    fn checked(&self, output: Output) -> Result<Output, ComposeError> {
         if output.status.success() {
             return Ok(output);
         }
         let message = refusal(&String::from_utf8_lossy(&output.stderr));
         // Compose names the file where it knows it; a fragment or include may be meant.
-        let file = self
-            .located
-            .files
-            .iter()
-            .find(|file| {
-                let path = file
-                    .path
-                    .as_ref()
-                    .map(|path| path.to_string_lossy().into_owned());
-                path.is_some_and(|path| message.contains(&path))
-            })
-            .map_or_else(|| self.located.first(), |file| file.shown.clone());
+        let named = self.located.files.iter().find(|file| {
+            let path = file.path.as_ref().map(|path| path.to_string_lossy());
+            path.is_some_and(|path| message.contains(&*path))
+        });
+        let file = named.map_or_else(|| self.located.first(), |file| file.shown.clone());
         Err(ComposeError::Refused { file, message })
     }
 
-    async fn run(
-        &self,
-        arguments: &[&str],
-        user: &[OsString],
-        own: &[(&str, &str)],
-    ) -> Result<Output, ComposeError> {
-        let mut command = tokio::process::Command::new("docker");
+    /// `docker compose` in the caller's folder and environment, `own` instead of its `BATON_*`.
+    fn command(&self, own: &[(&str, &str)]) -> Command {
+        let mut command = Command::new("docker");
         command
             .arg("compose")
-            .args(user)
-            .args(arguments)
             .current_dir(&self.options.cwd)
             .env_clear()
-            .envs(&self.options.environment)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .envs(&self.options.environment);
         for name in OWN {
             command.env_remove(name);
         }
         command.envs(own.iter().copied());
-        tracing::debug!(?arguments, ?own, "docker compose");
-        command.output().await.map_err(|source| {
-            if source.kind() == std::io::ErrorKind::NotFound {
-                ComposeError::DockerMissing
-            } else {
-                ComposeError::Run {
-                    command: format!("docker compose {}", arguments.join(" ")),
-                    source,
-                }
-            }
-        })
+        command
     }
+}
+
+/// Runs a command to its end. `name` is for the error when it could not be run.
+async fn run(mut command: Command, name: &str, stdin: Vec<u8>) -> Result<Output, ComposeError> {
+    let failed = |source: std::io::Error| {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            ComposeError::DockerMissing
+        } else {
+            ComposeError::Run {
+                command: format!("docker compose {name}"),
+                source,
+            }
+        }
+    };
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let pipe = child.stdin.take();
+    let write = async {
+        if let Some(mut pipe) = pipe {
+            // A command that ends without reading says why by its status.
+            let _ = pipe.write_all(&stdin).await;
+        }
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), write);
+    output.map_err(failed)
 }
 
 /// `-f`, `-p`, `--project-directory` and `--profile`, exactly as the user gave them: what was left

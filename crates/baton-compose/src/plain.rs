@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::compose::user_arguments;
-use crate::project::{Awaited, Project};
+use crate::project::{Awaited, PlainService, Project};
 use crate::read::ReadOptions;
 
 /// A command to run in the user's folder with the user's environment.
@@ -29,9 +29,10 @@ impl std::fmt::Debug for PlainCommand {
     }
 }
 
-/// The commands that start `services` (names of [`Project::plain`], any order) and wait for what the
-/// services with `x-baton` depend on, in the order to run them. Each must end with status 0 before
-/// the next one. Empty when `services` is.
+/// The commands that start `services` (names of [`Project::plain`], any order) and wait for what
+/// other services depend on, in the order to run them. Each must end with status 0 before the next
+/// one; a `service_completed_successfully` one runs in the foreground, to its end. Empty when
+/// `services` is.
 ///
 /// `up --no-deps` never starts a service with `x-baton` that a plain one depends on, and leaves a
 /// container alone whose part of the file has not changed. Orphans are never removed, whatever the
@@ -42,43 +43,51 @@ pub fn plain_up_commands(
     project: &Project,
     services: &[String],
 ) -> Vec<PlainCommand> {
-    let wanted: Vec<_> = project
-        .plain
-        .iter()
-        .filter(|plain| services.contains(&plain.name))
-        .collect();
-    let names = |awaited: Option<Awaited>| -> Vec<&str> {
-        wanted
-            .iter()
-            .filter(|plain| awaited.is_none_or(|awaited| plain.awaited == awaited))
-            .map(|plain| plain.name.as_str())
-            .collect()
-    };
-    let steps = [
-        (
-            vec!["up", "-d", "--no-deps", "--remove-orphans=false"],
-            names(None),
-        ),
-        (
-            vec![
-                "up",
-                "-d",
-                "--no-deps",
-                "--no-recreate",
-                "--remove-orphans=false",
-                "--wait",
-            ],
-            names(Some(Awaited::Healthy)),
-        ),
-        (vec!["wait"], names(Some(Awaited::Completed))),
-    ];
-    steps
+    let mut commands = Vec::new();
+    let mut together: Vec<&PlainService> = Vec::new();
+    for plain in &project.plain {
+        if !services.contains(&plain.name) {
+            continue;
+        }
+        if plain.awaited == Awaited::Completed {
+            // Everything that it depends on comes before it.
+            up(std::mem::take(&mut together), &mut commands);
+            let mut to_its_end = vec!["up", "--no-deps", "--no-log-prefix"];
+            to_its_end.extend(["--remove-orphans=false", "--exit-code-from"]);
+            to_its_end.extend([plain.name.as_str(); 2]);
+            commands.push(to_its_end);
+        } else {
+            together.push(plain);
+        }
+    }
+    up(together, &mut commands);
+    commands
         .into_iter()
-        .filter(|(_, services)| !services.is_empty())
-        .map(|(command, services)| {
-            plain_command(options, project, command.into_iter().chain(services))
-        })
+        .map(|command| plain_command(options, project, command))
         .collect()
+}
+
+/// Starts services in the background, and waits for the health of those where somebody does.
+fn up<'a>(services: Vec<&'a PlainService>, commands: &mut Vec<Vec<&'a str>>) {
+    let names = |only: Option<Awaited>| {
+        let wanted = services
+            .iter()
+            .filter(move |plain| only.is_none_or(|awaited| plain.awaited == awaited));
+        wanted.map(|plain| plain.name.as_str())
+    };
+    let mut command = vec!["up", "-d", "--no-deps", "--remove-orphans=false"];
+    if !services.is_empty() {
+        commands.push(command.iter().copied().chain(names(None)).collect());
+    }
+    command.extend(["--no-recreate", "--wait"]);
+    if names(Some(Awaited::Healthy)).next().is_some() {
+        commands.push(
+            command
+                .into_iter()
+                .chain(names(Some(Awaited::Healthy)))
+                .collect(),
+        );
+    }
 }
 
 /// `docker compose` on the user's files under the app's name, with the given subcommand, for example
@@ -111,6 +120,7 @@ pub fn plain_command<'a>(
     // Over what `.env` may say.
     environment.insert("COMPOSE_REMOVE_ORPHANS".to_owned(), "0".to_owned());
     environment.insert("COMPOSE_IGNORE_ORPHANS".to_owned(), "1".to_owned());
+    environment.insert("COMPOSE_MENU".to_owned(), "0".to_owned());
     PlainCommand {
         program: "docker".into(),
         arguments,

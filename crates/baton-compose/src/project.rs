@@ -69,12 +69,12 @@ pub struct PlainService {
     pub config_hash: Option<String>,
     /// Plain services this one needs started first.
     pub depends_on: Vec<String>,
-    /// How far it must have come before a service with `x-baton` may start.
+    /// How far it must have come before the services that depend on it may start.
     #[serde(default)]
     pub awaited: Awaited,
 }
 
-/// What `depends_on` of the services with `x-baton` asks of a plain one (the strongest of them).
+/// What `depends_on` of the other services asks of a plain one (the strongest of them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Awaited {

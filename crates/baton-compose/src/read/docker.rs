@@ -304,17 +304,16 @@ fn plain(model: &Value, hashes: &BTreeMap<String, String>) -> Vec<PlainService> 
     ordered
 }
 
-/// The strongest condition that a service with `x-baton` puts on `plain`.
+/// The strongest condition that another service puts on `plain`.
 fn awaited(model: &Value, plain: &str) -> Awaited {
-    user_services(model)
-        .filter(|(_, service)| service.contains_key("x-baton"))
-        .filter_map(|(_, service)| {
-            service
-                .get("depends_on")?
-                .get(plain)?
-                .get("condition")?
-                .as_str()
-        })
+    let conditions = user_services(model).filter_map(|(_, service)| {
+        service
+            .get("depends_on")?
+            .get(plain)?
+            .get("condition")?
+            .as_str()
+    });
+    conditions
         .map(|condition| match condition {
             "service_healthy" => Awaited::Healthy,
             "service_completed_successfully" => Awaited::Completed,

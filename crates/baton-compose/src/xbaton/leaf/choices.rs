@@ -133,8 +133,9 @@ impl Leaf for TlsChoice {
         json!({
             "anyOf": [
                 { "type": ["string", "boolean"], "enum": ["off", false] },
-                { "type": "object", "required": ["cert", "key"], "additionalProperties": false },
+                { "type": "object", "required": ["cert", "key"] },
             ],
+            "additionalProperties": false,
             "properties": {
                 "cert": file("PEM file with the certificate and its chain; relative to the folder of the compose file."),
                 "key": file("PEM file with the private key."),

@@ -167,6 +167,11 @@ impl JsonSchema for Later {
     }
 }
 
+/// A pattern for editors: what is meant, or a text with a `${VARIABLE}` in it.
+fn or_variable(pattern: &str) -> String {
+    format!(r"^({pattern}|.*\$\{{.*)$")
+}
+
 /// A scalar as text; None for lists, mappings and null.
 pub(crate) fn scalar(value: &Value) -> Option<String> {
     match value {
@@ -202,7 +207,7 @@ impl Leaf for Flag {
     const NAME: &'static str = "flag";
 
     fn schema() -> Value {
-        json!({ "type": "boolean" })
+        json!({ "type": ["boolean", "string"], "pattern": or_variable("true|false") })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
@@ -221,7 +226,12 @@ impl Leaf for Port {
     const NAME: &'static str = "port";
 
     fn schema() -> Value {
-        json!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+        json!({
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "maximum": 65535,
+            "pattern": or_variable("[0-9]+"),
+        })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
@@ -239,7 +249,12 @@ impl Leaf for Count {
     const NAME: &'static str = "count";
 
     fn schema() -> Value {
-        json!({ "type": "integer", "minimum": 1, "maximum": 1000 })
+        json!({
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "maximum": 1000,
+            "pattern": or_variable("[0-9]+"),
+        })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
@@ -249,8 +264,6 @@ impl Leaf for Count {
         }
     }
 }
-
-const DURATION_PATTERN: &str = r"^(0|([0-9]*\.?[0-9]+(h|m|s|ms|us|µs|ns))+)$";
 
 /// A duration, `0s` included.
 #[derive(Debug, Clone, Copy)]
@@ -262,7 +275,7 @@ impl Leaf for Span {
     fn schema() -> Value {
         json!({
             "type": "string",
-            "pattern": DURATION_PATTERN,
+            "pattern": or_variable(r"0|([0-9]*\.?[0-9]+(h|m|s|ms|us|µs|ns))+"),
             "examples": ["500ms", "30s", "1m30s", "2h"],
         })
     }
@@ -305,7 +318,7 @@ impl Leaf for Size {
         json!({
             "type": ["integer", "string"],
             "minimum": 0,
-            "pattern": r"^[0-9.]+ ?([kKmMgGtT]([iI]?[bB])?|[bB])?$",
+            "pattern": or_variable(r"[0-9.]+ ?([kKmMgGtT]([iI]?[bB])?|[bB])?"),
             "examples": ["64KiB", "10MB", 0],
         })
     }

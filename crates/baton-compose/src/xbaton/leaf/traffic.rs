@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Leaf, Pairs, expected, scalar, shown};
+use super::{Leaf, Pairs, expected, or_variable, scalar, shown};
 use crate::policy::WarmupRequest;
 
 /// `api.example.com`, `*.example.com` or `*`, lower-cased.
@@ -71,7 +71,7 @@ impl Leaf for PathPrefix {
     const NAME: &'static str = "path_prefix";
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": "^/[^?#\\s]*$" })
+        json!({ "type": "string", "pattern": or_variable(r"/[^?#\s]*") })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
@@ -99,7 +99,7 @@ impl Leaf for RequestPath {
     const NAME: &'static str = "request_path";
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": "^/[^#\\s]*$" })
+        json!({ "type": "string", "pattern": or_variable(r"/[^#\s]*") })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
@@ -159,7 +159,7 @@ impl Leaf for Warmup {
     fn schema() -> Value {
         json!({
             "type": "string",
-            "pattern": "^[A-Z]+ /\\S*( x[0-9]+)?$",
+            "pattern": or_variable(r"[A-Z]+ /\S*( x[0-9]+)?"),
             "examples": ["GET / x20"],
         })
     }
