@@ -138,6 +138,9 @@ impl<'b> Gathered<'b> {
 
     fn take(&mut self, field: &Field<'b>, is_request: bool) -> Result<(), Refusal> {
         let name = field.name;
+        if is_request && is_disguised(name) {
+            return Err(Refusal::DisguisedField);
+        }
         // By length first: most fields of a head are none of these.
         match name.len() {
             4 if is_request && name.eq_ignore_ascii_case("host") => self.take_host(field.value),
@@ -227,6 +230,29 @@ pub fn is_hop_by_hop(name: &str, connection: &ConnectionOptions<'_>) -> bool {
         _ => false,
     };
     known || connection.nominates(name)
+}
+
+/// A name that is one of those we set or frame by once `_` is read as `-`. Servers that hand fields to the app as
+/// CGI variables (RFC 3875 §4.1.18: WSGI, PHP, Rack) see no difference, so `X_Forwarded_For` would slip past the
+/// `X-Forwarded-For` that we replace.
+#[must_use]
+pub fn is_disguised(name: &str) -> bool {
+    const OURS: [&str; 7] = [
+        "content-length",
+        "transfer-encoding",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    ];
+    let same = |ours: &str| {
+        ours.len() == name.len()
+            && ours.bytes().zip(name.bytes()).all(|(ours, byte)| {
+                byte.to_ascii_lowercase() == ours || (byte == b'_' && ours == b'-')
+            })
+    };
+    matches!(name.len(), 9 | 14..=17) && name.contains('_') && OURS.into_iter().any(same)
 }
 
 /// `Content-Length` and `Transfer-Encoding`: what is sent on states its own framing.

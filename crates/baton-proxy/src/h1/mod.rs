@@ -22,7 +22,7 @@ pub mod write;
 
 pub use body::{BodyDecoder, BodyLength, Decoded, LengthDecoder};
 pub use chunked::{ChunkedDecoder, trailer_fields};
-pub use fields::{ConnectionOptions, is_framing, is_hop_by_hop, tokens};
+pub use fields::{ConnectionOptions, is_disguised, is_framing, is_hop_by_hop, tokens};
 pub use head::{
     Field, FieldStore, HeadLimits, MAX_FIELDS, Parsed, Preface, RequestHead, ResponseHead, Version,
     parse_request, parse_response, starts_with_h2_preface,

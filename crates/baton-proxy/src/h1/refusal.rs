@@ -57,6 +57,10 @@ pub enum Refusal {
     SpaceBeforeColon,
     #[error("a field name is not a token")]
     InvalidFieldName,
+    #[error(
+        "a field name with `_` that many servers take for one with `-` (framing, X-Forwarded-*)"
+    )]
+    DisguisedField,
     #[error("Connection is not a list of tokens, or is repeated too often")]
     InvalidConnection,
     #[error("Connection names a field that is meant for everyone")]
@@ -138,6 +142,7 @@ impl Refusal {
             Self::HeadTooLarge | Self::TooManyFields => "RFC 9110 §5.4",
             Self::MissingColon | Self::SpaceBeforeColon => "RFC 9112 §5.1",
             Self::InvalidFieldName => "RFC 9110 §5.1",
+            Self::DisguisedField => "RFC 3875 §4.1.18",
             Self::InvalidConnection | Self::NominatedEndToEnd => "RFC 9110 §7.6.1",
             Self::UnknownExpectation => "RFC 9110 §10.1.1",
             Self::LengthAndTransferEncoding | Self::TransferEncodingInHttp10 => "RFC 9112 §6.1",

@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 /// Mostly the first, sometimes one of the others.
 fn mostly(good: &'static [&'static str], odd: &'static [&'static str]) -> BoxedStrategy<Vec<u8>> {
     prop_oneof![60 => select(good), 1 => select(odd)]
-        .prop_map(|text| bytes(text))
+        .prop_map(bytes)
         .boxed()
 }
 

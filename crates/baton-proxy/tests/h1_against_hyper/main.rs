@@ -6,6 +6,8 @@
 //! Exceptions, that is what we take and hyper does not: none. (The other way round there are many: hyper takes a
 //! bare LF, repeated equal lengths, `Content-Length` with `Transfer-Encoding`, a request without `Host`, and more;
 //! each is a row of `h1_rules`.)
+// Not every function of a test has `#[test]` on it.
+#![allow(clippy::unwrap_used)]
 
 mod grammar;
 mod request;

@@ -124,6 +124,12 @@ const ROWS: &[Row] = &[
     ("RFC 9110 §10.1.1", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\n", no(Refusal::UnknownExpectation, 417)),
     ("RFC 9110 §10.1.1", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect:\r\n\r\n", no(Refusal::UnknownExpectation, 417)),
 
+    ("RFC 3875 §4.1.18", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n", no(Refusal::DisguisedField, 400)),
+    ("RFC 3875 §4.1.18", b"POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\n\r\n", no(Refusal::DisguisedField, 400)),
+    ("RFC 3875 §4.1.18", b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded-For: 1.2.3.4\r\n\r\n", no(Refusal::DisguisedField, 400)),
+    ("RFC 3875 §4.1.18", b"GET / HTTP/1.1\r\nHost: a\r\nX_Real_IP: 1.2.3.4\r\n\r\n", no(Refusal::DisguisedField, 400)),
+    ("RFC 3875 §4.1.18", b"GET / HTTP/1.1\r\nHost: a\r\napi_key: x\r\nX_Request_Id_Is: x\r\n\r\n", None),
+
     // -- Connection
     ("RFC 9110 §7.6.1", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, ,x-mine\r\nTE: trailers\r\n\r\n", None),
     ("RFC 9110 §7.6.1", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, host\r\n\r\n", no(Refusal::NominatedEndToEnd, 400)),
