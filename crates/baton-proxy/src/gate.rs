@@ -6,10 +6,7 @@
 //! the closed bit, leaves again and reads the new routing table. Modelled with loom in
 //! `tests/gate_loom.rs`.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU64, Ordering};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 const CLOSED: u64 = 1 << 63;
 

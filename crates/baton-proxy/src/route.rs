@@ -208,7 +208,7 @@ impl Paths {
             }
             return Err(Conflict {
                 host: host.to_owned(),
-                path: format!("{prefix}/"),
+                path: if prefix.is_empty() { "/" } else { prefix }.to_owned(),
                 first: Arc::clone(&other.app),
                 second: Arc::clone(&route.app),
             });

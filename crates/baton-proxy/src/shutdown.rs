@@ -6,7 +6,7 @@ use crate::signal::Signal;
 
 /// Passed down to everything that lives longer than one request.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     signal: Arc<Signal>,
 }
 
@@ -18,12 +18,12 @@ impl Shutdown {
 
     /// The proxy is on its way out: answer what is in flight with `Connection: close`, then close.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.signal.is_raised()
     }
 
     /// Waits for that. Cancel safe.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         self.signal.raised().await;
     }
 }

@@ -6,25 +6,25 @@ use tokio::sync::Notify;
 
 /// Looking at it costs one load; waiting for it, one entry in a list.
 #[derive(Debug, Default)]
-pub struct Signal {
+pub(crate) struct Signal {
     raised: AtomicBool,
     wake: Notify,
 }
 
 impl Signal {
     /// Raises it and wakes everyone who waits. More than once does nothing more.
-    pub fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.raised.store(true, Ordering::Release);
         self.wake.notify_waiters();
     }
 
     #[must_use]
-    pub fn is_raised(&self) -> bool {
+    pub(crate) fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Acquire)
     }
 
     /// Waits until it is raised; at once when it is. Cancel safe.
-    pub async fn raised(&self) {
+    pub(crate) async fn raised(&self) {
         // Registered before the look: `notify_waiters` reaches every `Notified` that exists, so one
         // of the two sees the raise.
         let woken = self.wake.notified();

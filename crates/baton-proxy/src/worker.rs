@@ -54,7 +54,7 @@ impl Shared {
 
 /// One worker's state, for everything that runs on its thread: reach it through an `Rc`.
 #[derive(Debug)]
-pub struct WorkerContext {
+pub(crate) struct WorkerContext {
     shared: Arc<Shared>,
     connections: Cell<usize>,
     last_connection: Notify,
@@ -78,23 +78,23 @@ impl WorkerContext {
     /// The routing table of now. Keep the route that was found, not the table: a guard on a table
     /// that is held over an await only makes the next publish slower.
     #[must_use]
-    pub fn table(&self) -> arc_swap::Guard<Arc<RoutingTable>> {
+    pub(crate) fn table(&self) -> arc_swap::Guard<Arc<RoutingTable>> {
         self.shared.table.load()
     }
 
     /// Resolves at the next publish. Create it *before* looking at the table: a publish between the
     /// two then resolves it, so nothing is missed.
-    pub fn published(&self) -> Notified<'_> {
+    pub(crate) fn published(&self) -> Notified<'_> {
         self.shared.published.notified()
     }
 
     #[must_use]
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
     #[must_use]
-    pub fn shutdown(&self) -> &Shutdown {
+    pub(crate) fn shutdown(&self) -> &Shutdown {
         &self.shared.shutdown
     }
 

@@ -1,0 +1,11 @@
+//! Listeners, TLS, routing and HTTP/2 against a real app, each file named after its promise. One program,
+//! because linking is what takes the time.
+
+mod listener_limits_connections_per_client;
+mod listener_names_what_cannot_be_bound;
+mod listener_shutdown_finishes_what_is_in_flight;
+mod listener_takes_ipv4_and_ipv6_on_one_port;
+mod origin;
+mod routing_finds_the_most_specific_route;
+mod tls_certificate_files_are_checked;
+mod tls_certificate_is_chosen_by_name;
