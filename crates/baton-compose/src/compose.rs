@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::color::{Color, Role};
-use crate::error::ComposeError;
+use crate::color::{AppName, Color, Role};
+use crate::error::{ComposeError, Problem};
 use crate::files::Located;
 use crate::read::ReadOptions;
 use crate::rendering::RELEASE_PLACEHOLDER;
@@ -77,6 +77,20 @@ impl<'a> Compose<'a> {
             model: yaml::parse(&text).map_err(|detail| ComposeError::Output { detail })?,
             warnings: warnings(&String::from_utf8_lossy(&output.stderr)),
         })
+    }
+
+    /// The project's name by Compose's own reading, for files that cannot be read plainly.
+    pub(crate) fn app(&self) -> Result<AppName, ComposeError> {
+        let mut command = self.command(&[]);
+        command.args(user_arguments(self.options)).arg("config");
+        let command = command.as_std_mut().stdin(Stdio::null());
+        let output = command
+            .output()
+            .map_err(|source| failed("config", source))?;
+        let output = self.checked(output)?;
+        let model = yaml::parse(&String::from_utf8_lossy(&output.stdout))
+            .map_err(|detail| ComposeError::Output { detail })?;
+        app_of(&model)
     }
 
     /// Compose's hash of each service, as plain Compose writes it on a container: without `BATON_*`.
@@ -185,23 +199,13 @@ impl<'a> Compose<'a> {
 
 /// Runs a command to its end. `name` is for the error when it could not be run.
 async fn run(mut command: Command, name: &str, stdin: Vec<u8>) -> Result<Output, ComposeError> {
-    let failed = |source: std::io::Error| {
-        if source.kind() == std::io::ErrorKind::NotFound {
-            ComposeError::DockerMissing
-        } else {
-            ComposeError::Run {
-                command: format!("docker compose {name}"),
-                source,
-            }
-        }
-    };
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(failed)?;
+        .map_err(|source| failed(name, source))?;
     let pipe = child.stdin.take();
     let write = async {
         if let Some(mut pipe) = pipe {
@@ -210,7 +214,26 @@ async fn run(mut command: Command, name: &str, stdin: Vec<u8>) -> Result<Output,
         }
     };
     let (output, ()) = tokio::join!(child.wait_with_output(), write);
-    output.map_err(failed)
+    output.map_err(|source| failed(name, source))
+}
+
+/// `docker compose NAME` could not be run.
+fn failed(name: &str, source: std::io::Error) -> ComposeError {
+    if source.kind() == std::io::ErrorKind::NotFound {
+        ComposeError::DockerMissing
+    } else {
+        ComposeError::Run {
+            command: format!("docker compose {name}"),
+            source,
+        }
+    }
+}
+
+/// The name in a model that Compose printed.
+pub(crate) fn app_of(model: &Value) -> Result<AppName, ComposeError> {
+    let name = model["name"].as_str().unwrap_or_default();
+    name.parse()
+        .map_err(|text: String| Problem::new("name", text).into())
 }
 
 /// `-f`, `-p`, `--project-directory` and `--profile`, exactly as the user gave them: what was left

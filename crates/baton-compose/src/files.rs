@@ -239,18 +239,21 @@ impl Located {
         }
     }
 
+    /// A name that stands above the files: `-p` or `COMPOSE_PROJECT_NAME`.
+    pub(crate) fn given_name<'a>(&'a self, options: &'a ReadOptions) -> Option<&'a str> {
+        let environment = self.environment.get("COMPOSE_PROJECT_NAME");
+        let environment = environment
+            .map(String::as_str)
+            .filter(|name| !name.is_empty());
+        options.project_name.as_deref().or(environment)
+    }
+
     /// The app's name, by Compose's rules: `-p`, `COMPOSE_PROJECT_NAME`, the last `name:`, the folder.
     ///
     /// # Errors
     /// None of them makes a name.
     pub(crate) fn app(&self, options: &ReadOptions) -> Result<AppName, ComposeError> {
-        let given = options.project_name.as_deref().or_else(|| {
-            self.environment
-                .get("COMPOSE_PROJECT_NAME")
-                .map(String::as_str)
-                .filter(|name| !name.is_empty())
-        });
-        if let Some(name) = given {
+        if let Some(name) = self.given_name(options) {
             return name
                 .parse()
                 .map_err(|text: String| Problem::new("", text).into());

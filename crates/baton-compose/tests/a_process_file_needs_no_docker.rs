@@ -1,4 +1,5 @@
 //! An app of engine process is read without Docker: interpolation, files, colors and commands.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A compose file as teams have it is colored, every change is told, and Compose accepts the result.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -325,4 +326,95 @@ fn only_the_chosen_services_are_colored() {
     assert_eq!(blue.services.len(), 1);
     assert_eq!(blue.model["services"]["api-blue"].get("depends_on"), None);
     config_again(blue, &["config", "--quiet"]).unwrap();
+}
+
+/// Every other key of a service is handed back as it was.
+const EXOTIC: &str = r#"
+x-top: 1
+services:
+  api:
+    image: x
+    x-note: mine
+    annotations: { a: b$$c }
+    blkio_config: { weight: 300 }
+    cap_add: [NET_ADMIN]
+    deploy: { resources: { limits: { memory: 64M, cpus: "0.25" } }, labels: { a: b } }
+    device_cgroup_rules: ["c 1:3 mr"]
+    devices: ["/dev/null:/dev/zero2"]
+    dns: 1.1.1.1
+    entrypoint: /bin/api
+    extra_hosts: ["host.docker.internal:host-gateway"]
+    gpus: all
+    group_add: [mail]
+    init: true
+    ipc: shareable
+    label_file: [labels.env]
+    labels: ["traefik.http.routers.api.rule=Host(`a$$b`)"]
+    post_start: [{ command: ["/bin/warm", "$$x"] }]
+    pre_stop: [{ command: ["/bin/stop"] }]
+    read_only: true
+    security_opt: ["no-new-privileges:true"]
+    shm_size: 64m
+    sysctls: { net.core.somaxconn: 1024 }
+    tmpfs: ["/run"]
+    ulimits: { nofile: { soft: 1024, hard: 2048 } }
+    user: "1000"
+    userns_mode: host
+    working_dir: /srv
+    expose: ["8080"]
+    volumes: ["./a$$b:/a", "./c:/c:ro,z"]
+    env_file: [{ path: raw.env, format: raw }, { path: gone.env, required: false }]
+    x-baton: { hosts: ["*"] }
+"#;
+
+#[test]
+fn every_other_key_is_handed_back_as_it_was() {
+    let folder = Folder::new(&[
+        ("compose.yaml", EXOTIC),
+        ("labels.env", "from=file\n"),
+        ("raw.env", "RAW='$x'\n"),
+    ]);
+    let project = folder.read().unwrap();
+    let blue = compose_model(&project, Color::Blue);
+    let service = &blue.model["services"]["api-blue"];
+    let original = std::process::Command::new("docker")
+        .args(["compose", "config", "--format", "json"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let original: Value = serde_json::from_slice(&original.stdout).unwrap();
+    let original = original["services"]["api"].as_object().unwrap();
+    let printed = config_again(blue, &["config", "--format", "json"]).unwrap();
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let changed = [
+        "environment",
+        "labels",
+        "networks",
+        "pull_policy",
+        "restart",
+    ];
+    for (key, value) in original
+        .iter()
+        .filter(|(key, _)| !changed.contains(&key.as_str()))
+    {
+        assert_eq!(&printed["services"]["api-blue"][key], value, "{key}");
+    }
+    for (key, value) in original["labels"].as_object().unwrap() {
+        assert_eq!(
+            &printed["services"]["api-blue"]["labels"][key], value,
+            "label {key}"
+        );
+    }
+    assert_eq!(
+        printed["services"]["api-blue"]["environment"]["RAW"],
+        original["environment"]["RAW"]
+    );
+    assert_eq!(service.get("x-note"), None);
+    assert_eq!(blue.services[0].port, Some(8080));
+    let told: Vec<_> = project
+        .notices
+        .iter()
+        .map(|notice| notice.key.as_str())
+        .collect();
+    assert!(told.contains(&"services.api.pre_stop"), "{told:?}");
 }

@@ -1,4 +1,5 @@
 //! Files and the app's name are found by Compose's own rules; Compose is asked for its opinion.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -123,6 +124,31 @@ fn a_project_directory_and_a_file_elsewhere() {
     same(&folder, "deploy");
     folder.options.project_directory = Some("other".into());
     same(&folder, "other");
+}
+
+#[test]
+fn composes_own_tags_do_not_hide_the_name() {
+    let folder = Folder::new(&[
+        (
+            "compose.yaml",
+            "name: tagged\nservices: { api: { image: x, ports: ['80:80'] } }",
+        ),
+        (
+            "compose.override.yaml",
+            "services: { api: { ports: !reset [], image: !override y } }",
+        ),
+    ]);
+    same(&folder, "tagged");
+}
+
+#[test]
+fn a_broken_file_is_never_taken_for_another_app() {
+    let folder = Folder::new(&[("compose.yaml", "name: real\nservices: [\n")]);
+    let error = find_app(&folder.options).unwrap_err().to_string();
+    assert!(
+        error.starts_with("compose.yaml: docker compose says: "),
+        "{error}"
+    );
 }
 
 #[test]

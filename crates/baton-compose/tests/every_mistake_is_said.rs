@@ -1,5 +1,6 @@
 //! A bad file is answered with file, key path, what was expected and what was found: all of it at
 //! once, and exactly as users see it.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Services without `x-baton` are started by plain Compose in the order of their conditions, with
 //! the hash that the reader knew, and never the service that Baton takes live.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

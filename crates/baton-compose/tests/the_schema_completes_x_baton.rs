@@ -1,4 +1,5 @@
 //! The JSON Schema has every key that works, with its description, and none that does not.
+#![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
 

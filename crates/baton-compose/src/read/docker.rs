@@ -8,7 +8,7 @@ use super::ReadOptions;
 use super::service::{check_routes, chosen, merge_policies};
 use crate::color::{AppName, Color, Role};
 use crate::coloring::{Coloring, Told, refuse, unescaped};
-use crate::compose::{Compose, Config};
+use crate::compose::{Compose, Config, app_of};
 use crate::error::{ComposeError, Problem};
 use crate::files::Located;
 use crate::policy::Policy;
@@ -31,7 +31,7 @@ pub(super) async fn read(
     for warning in &blue.warnings {
         told.notice("", format!("docker compose: {warning}"));
     }
-    let app = app(&blue.model)?;
+    let app = app_of(&blue.model)?;
     let place = |key: &str| located.place(key);
     let policies = match policies(options, located, &blue.model, &green, &mut told) {
         Some(policies) => policies,
@@ -73,12 +73,6 @@ pub(super) async fn read(
         notices: told.notices,
         app,
     })
-}
-
-fn app(model: &Value) -> Result<AppName, ComposeError> {
-    let name = model["name"].as_str().unwrap_or_default();
-    name.parse()
-        .map_err(|text: String| Problem::new("name", text).into())
 }
 
 fn user_services(model: &Value) -> impl Iterator<Item = (&String, &Map<String, Value>)> {

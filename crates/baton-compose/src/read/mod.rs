@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::color::AppName;
+use crate::compose::Compose;
 use crate::error::ComposeError;
 use crate::files;
 use crate::project::{EngineKind, Project};
@@ -78,10 +79,16 @@ pub async fn read(options: ReadOptions) -> Result<Project, ComposeError> {
 }
 
 /// The name of the app that the files in this folder (or `-f`) belong to, for commands that need
-/// nothing else. Docker Compose is not asked.
+/// nothing else. Blocks; Docker Compose is asked only about files that cannot be read plainly.
 ///
 /// # Errors
 /// There is no file, or none of Compose's rules gives a name.
 pub fn find_app(options: &ReadOptions) -> Result<AppName, ComposeError> {
-    files::locate(options)?.app(options)
+    let located = files::locate(options)?;
+    if located.given_name(options).is_none()
+        && located.files.iter().any(|file| file.parsed.is_err())
+    {
+        return Compose::new(options, &located).app();
+    }
+    located.app(options)
 }
