@@ -8,7 +8,7 @@ pub const MAX_LENGTH: u64 = i64::MAX as u64;
 
 /// Meant for every recipient, or relied on by what stands behind us: naming one in `Connection` would have
 /// us drop it (RFC 9110 §7.6.1).
-const NEVER_NOMINATED: [&str; 20] = [
+const NEVER_NOMINATED: [&str; 19] = [
     "authorization",
     "cache-control",
     "content-encoding",
@@ -22,7 +22,6 @@ const NEVER_NOMINATED: [&str; 20] = [
     "location",
     "range",
     "set-cookie",
-    "trailer",
     "transfer-encoding",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -270,7 +269,7 @@ pub fn is_framing(name: &str) -> bool {
 /// recipient that merges them into the head.
 #[must_use]
 pub fn is_forbidden_trailer(name: &str) -> bool {
-    const ALSO: [&str; 13] = [
+    const ALSO: [&str; 14] = [
         "age",
         "date",
         "expires",
@@ -283,6 +282,7 @@ pub fn is_forbidden_trailer(name: &str) -> bool {
         "proxy-authenticate",
         "proxy-authorization",
         "retry-after",
+        "trailer",
         "www-authenticate",
     ];
     is_hop_by_hop(name, &ConnectionOptions::default())

@@ -64,6 +64,7 @@ const ROWS: &[Row] = &[
     ("RFC 9110 §6.5.1", b"0\r\nHost: a\r\n\r\n", no(Refusal::ForbiddenTrailer)),
     ("RFC 9110 §6.5.1", b"0\r\nAuthorization: a\r\n\r\n", no(Refusal::ForbiddenTrailer)),
     ("RFC 9110 §6.5.1", b"0\r\nConnection: close\r\n\r\n", no(Refusal::ForbiddenTrailer)),
+    ("RFC 9110 §6.5.1", b"0\r\nTrailer: x\r\n\r\n", no(Refusal::ForbiddenTrailer)),
     ("RFC 9110 §6.5.1", b"0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", no(Refusal::ForbiddenTrailer)),
 ];
 
