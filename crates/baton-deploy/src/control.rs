@@ -10,14 +10,19 @@ use baton_engine::{Engine, LogLine};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::core::Core;
 use crate::error::DeployError;
 use crate::outcome::Outcome;
+use crate::plan::Strategy;
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::release::{Release, ReleaseId};
 use crate::request::{DeployRequest, RollbackRequest, SwitchRequest};
 use crate::router::Router;
 use crate::status::Status;
+use crate::store::Store;
+use crate::work::Work;
+use crate::{app, launch, look, recover, supervise};
 
 /// What a control plane is opened with.
 #[derive(Debug)]
@@ -29,8 +34,17 @@ pub struct Settings {
 }
 
 /// The control plane of one machine: owns the database, the app locks and every deploy that runs.
+/// Dropping it stops its work where it is, as a kill of the daemon would.
 #[derive(Debug)]
-pub struct ControlPlane {}
+pub struct ControlPlane {
+    core: Arc<Core>,
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        self.core.abort();
+    }
+}
 
 /// A deploy that has been accepted; dropping it ends nothing.
 #[derive(Debug)]
@@ -72,107 +86,183 @@ impl ControlPlane {
     /// # Errors
     /// The data folder or the database cannot be used.
     pub async fn open(settings: Settings) -> Result<Arc<ControlPlane>, DeployError> {
-        let _ = settings;
-        unimplemented!()
+        let store = Store::open(&settings.data).await?;
+        let core = Core::new(settings, store);
+        let control = Arc::new(ControlPlane { core });
+        let core = &control.core;
+        recover::serve(core).await?;
+        recover::unfinished(core).await?;
+        for (kind, engine) in &core.engines {
+            core.spawn(supervise::follow(
+                Arc::clone(core),
+                *kind,
+                Arc::clone(engine),
+            ));
+        }
+        Ok(control)
     }
 
     /// Takes the app's lock, runs preflight, then waits in *fetch* for [`ControlPlane::fetched`].
+    /// Without `wait_lock` the lock must be free.
+    ///
+    /// # Errors
+    /// Another deploy has the lock and `wait_lock` is not given; the database cannot be written.
     pub async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<Running, DeployError> {
-        let _ = request;
-        unimplemented!()
+        // The only strategy there is; a second one is chosen here.
+        let Strategy::BlueGreen = request.strategy.unwrap_or_default();
+        let app = request.project.app.clone();
+        let work = Work::Deploy {
+            project: request.project,
+            force: request.force,
+            adopt: false,
+        };
+        launch::launch(&self.core, app, work, request.wait_lock, request.by).await
     }
 
-    /// The command line has pulled or built; `Err` with its reason when that failed.
+    /// The command line has pulled or built; `Err` with its reason when that failed. Nothing when
+    /// the deploy is past *fetch* already.
+    ///
+    /// # Errors
+    /// No such deploy is running.
     pub async fn fetched(
         &self,
         deploy: i64,
         images: Result<FetchedImages, String>,
     ) -> Result<(), DeployError> {
-        let _ = (deploy, images);
-        unimplemented!()
+        match self.core.running(deploy) {
+            Some(running) => {
+                running.give_images(images);
+                Ok(())
+            }
+            None => Err(launch::not_running(deploy)),
+        }
     }
 
+    /// To a release that was live before: without a boot where it is still warm.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::deploy`]; no such app.
     pub async fn rollback(
         self: &Arc<Self>,
         request: RollbackRequest,
     ) -> Result<Running, DeployError> {
-        let _ = request;
-        unimplemented!()
+        self.core.known(&request.app).await?;
+        let work = Work::Rollback {
+            to: request.to,
+            current: request.current,
+        };
+        launch::launch(&self.core, request.app, work, request.wait_lock, request.by).await
     }
 
+    /// Traffic to the other color, which is up.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::deploy`]; no such app.
     pub async fn switch(self: &Arc<Self>, request: SwitchRequest) -> Result<Running, DeployError> {
-        let _ = request;
-        unimplemented!()
+        self.core.known(&request.app).await?;
+        let work = Work::Switch { to: request.to };
+        launch::launch(&self.core, request.app, work, request.wait_lock, request.by).await
     }
 
-    /// Attaches to a deploy by its id (again): all progress so far, then what comes.
+    /// Attaches to a deploy by its id (again): all progress so far, then what comes. Of a deploy that
+    /// has ended: how it ended.
+    ///
+    /// # Errors
+    /// No such deploy.
     pub async fn follow(&self, deploy: i64) -> Result<mpsc::Receiver<Progress>, DeployError> {
-        let _ = deploy;
-        unimplemented!()
+        launch::follow(&self.core, deploy).await
     }
 
-    /// Stops the running deploy of an app and undoes it; after the switch: error, use rollback.
+    /// Stops the running deploy of an app and undoes it; returns when that is done.
+    ///
+    /// # Errors
+    /// Nothing runs, or it has switched already: use rollback.
     pub async fn cancel(&self, app: &AppName) -> Result<Outcome, DeployError> {
-        let _ = app;
-        unimplemented!()
+        launch::cancel(&self.core, app).await
     }
 
-    /// Holds new requests of the app.
+    /// Holds new requests of the app, also over a restart of the daemon.
+    ///
+    /// # Errors
+    /// No such app.
     pub async fn pause(&self, app: &AppName) -> Result<(), DeployError> {
-        let _ = app;
-        unimplemented!()
+        app::hold(&self.core, app, true).await
     }
 
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// No such app.
     pub async fn resume(&self, app: &AppName) -> Result<(), DeployError> {
-        let _ = app;
-        unimplemented!()
+        app::hold(&self.core, app, false).await
     }
 
     /// Unroutes, drains and stops both colors, forgets the app. The user's networks, volumes and
-    /// plain services stay.
+    /// plain services stay; so do adopted containers, which Baton did not make.
+    ///
+    /// # Errors
+    /// No such app; a deploy of it is running; the engine cannot stop it.
     pub async fn remove(&self, app: &AppName) -> Result<(), DeployError> {
-        let _ = app;
-        unimplemented!()
+        app::remove(&self.core, app).await
     }
 
+    /// What a deploy would do and what would refuse it; nothing is changed.
+    ///
+    /// # Errors
+    /// The database cannot be read; the engine is not there.
     pub async fn check(&self, request: &DeployRequest) -> Result<Check, DeployError> {
-        let _ = request;
-        unimplemented!()
+        look::check(&self.core, request).await
     }
 
+    /// What runs now. An engine that does not answer leaves its figures at zero.
     pub async fn status(&self) -> Status {
-        unimplemented!()
+        look::status(&self.core).await
     }
 
     /// Newest first.
+    ///
+    /// # Errors
+    /// No such app.
     pub async fn releases(&self, app: &AppName) -> Result<Vec<Release>, DeployError> {
-        let _ = app;
-        unimplemented!()
+        self.core.known(app).await?;
+        self.core.store.releases(app).await
     }
 
+    /// One release.
+    ///
+    /// # Errors
+    /// No such app or release.
     pub async fn release(&self, app: &AppName, id: ReleaseId) -> Result<Release, DeployError> {
-        let _ = (app, id);
-        unimplemented!()
+        self.core.known(app).await?;
+        let release = self.core.store.release(app, id).await?;
+        release.ok_or_else(|| DeployError::Usage(format!("{app} has no release {id}")))
     }
 
     /// Newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub async fn receipts(&self, app: &AppName, limit: usize) -> Result<Vec<Receipt>, DeployError> {
-        let _ = (app, limit);
-        unimplemented!()
+        self.core.store.receipts(app, limit).await
     }
 
     /// The last `tail` events, oldest first, then with `follow` new ones until the receiver drops.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub async fn events(
         &self,
         app: Option<&AppName>,
         tail: usize,
         follow: bool,
     ) -> Result<mpsc::Receiver<Event>, DeployError> {
-        let _ = (app, tail, follow);
-        unimplemented!()
+        look::events(&self.core, app, tail, follow).await
     }
 
-    /// `color` None: the live one.
+    /// Lines of all instances of a color as they come; `color` None: the live one.
+    ///
+    /// # Errors
+    /// No such app, or nothing in that color.
     pub async fn logs(
         &self,
         app: &AppName,
@@ -180,13 +270,14 @@ impl ControlPlane {
         tail: usize,
         follow: bool,
     ) -> Result<mpsc::Receiver<LogLine>, DeployError> {
-        let _ = (app, color, tail, follow);
-        unimplemented!()
+        look::logs(&self.core, app, color, tail, follow).await
     }
 
     /// Which app a command means: the one of this name, else the only one there is.
+    ///
+    /// # Errors
+    /// No such app; several and no name.
     pub async fn app(&self, name: Option<&str>) -> Result<AppName, DeployError> {
-        let _ = name;
-        unimplemented!()
+        app::named(&self.core, name).await
     }
 }

@@ -16,6 +16,11 @@ pub enum DeployError {
         deploy: i64,
         step: String,
     },
+    /// Of two that wait for the lock the newer stays.
+    #[error(
+        "deploy {newer} of {app} came later and waits now instead of this one; run it again if this one is still wanted"
+    )]
+    Displaced { app: AppName, newer: i64 },
     #[error("preflight refused: {reason}")]
     Refused { reason: String },
     #[error("{0}")]
@@ -38,7 +43,7 @@ impl DeployError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             DeployError::NoSuchApp { .. } | DeployError::Usage(_) => ExitCode::Usage,
-            DeployError::Locked { .. } => ExitCode::Locked,
+            DeployError::Locked { .. } | DeployError::Displaced { .. } => ExitCode::Locked,
             DeployError::Refused { .. } | DeployError::Route(_) => ExitCode::Refused,
             DeployError::Store { .. } | DeployError::Engine(_) | DeployError::Other(_) => {
                 ExitCode::Error

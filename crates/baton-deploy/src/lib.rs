@@ -17,15 +17,42 @@
 //! | --- | --- |
 //! | [`release`] | [`Release`](release::Release): image, rendering, policy; numbered per app |
 //! | [`slots`] | what is in each color of an app, and its role now |
+//! | `routes` | what each app wants of the router; every change is published through it |
 //! | `store` | the SQLite database: releases, slots, deploys, journal, receipts, events |
 //! | [`router`] | [`Router`](router::Router): publishes the live colors to what carries traffic; `embedded` is Baton's proxy |
 //! | `health` | is an instance ready? HTTP, the Compose healthcheck, or TCP |
-//! | `supervise` | follows the engine's events: unroute on exit, restart what is live |
+//! | `supervise`, `keeper` | follow the engine's events: unroute on exit, restart what is live |
+//! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
+//! | `lock` | one deploy of an app at a time |
+//! | `machine` | memory and disk that are left |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
 //! This crate knows no HTTP framing and no command line.
 #![forbid(unsafe_code)]
+
+mod app;
+mod core;
+mod drain;
+mod feed;
+mod filled;
+mod health;
+mod keeper;
+mod launch;
+mod lock;
+mod look;
+mod machine;
+mod planning;
+mod recover;
+mod routes;
+mod run;
+mod running;
+mod step;
+mod store;
+mod strategy;
+mod supervise;
+mod tail;
+mod work;
 
 pub mod control;
 pub mod error;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use baton_compose::policy::Worker;
 use baton_compose::project::FetchedImages;
 use baton_compose::{AppName, Color, EngineKind, Project, Role};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,41 @@ impl Release {
             .iter()
             .find(|(c, r, _)| (*c, *r) == (color, role))
             .map(|(_, _, rendering)| rendering)
+    }
+
+    /// Services that take traffic.
+    pub(crate) fn routed(&self) -> impl Iterator<Item = &baton_compose::Service> {
+        self.project
+            .services
+            .iter()
+            .filter(|service| service.policy.worker.is_none())
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&baton_compose::Service> {
+        self.project
+            .services
+            .iter()
+            .find(|service| service.name == name)
+    }
+
+    /// Names of the workers that `is` is true for.
+    pub(crate) fn workers(&self, is: impl Fn(Worker) -> bool) -> Vec<String> {
+        self.project
+            .services
+            .iter()
+            .filter(|service| service.policy.worker.is_some_and(&is))
+            .map(|service| service.name.clone())
+            .collect()
+    }
+
+    /// What starts before the switch: all but workers whose old one is stopped first.
+    pub(crate) fn before_switch(&self) -> Vec<String> {
+        self.project
+            .services
+            .iter()
+            .filter(|service| service.policy.worker != Some(Worker::StopFirst))
+            .map(|service| service.name.clone())
+            .collect()
     }
 
     /// What the user calls its image: the reference of its first service with one.

@@ -1,10 +1,14 @@
 //! Publishes the live colors to what carries traffic.
 
+mod embedded;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_compose::{AppName, Color, Policy};
 use baton_engine::{Instance, InstanceId};
+
+pub use embedded::{CertificateError, Embedded};
 
 /// What one app's service wants of the router now. The control plane keeps one per service and
 /// publishes all of them at each change.

@@ -1,0 +1,144 @@
+//! Commands about an app as a whole: pause, resume, remove; and which app a command means.
+
+use std::sync::Arc;
+
+use baton_compose::{AppName, Color};
+use baton_engine::Slot;
+
+use crate::core::{Core, ask};
+use crate::drain::{self, Unrouted};
+use crate::error::DeployError;
+use crate::lock::Busy;
+use crate::running::{RunningDeploy, Tail};
+use crate::slots::SlotRole;
+
+impl Core {
+    /// # Errors
+    /// No such app.
+    pub(crate) async fn known(&self, app: &AppName) -> Result<(), DeployError> {
+        let apps = self.store.apps().await?;
+        if apps.contains(app) {
+            return Ok(());
+        }
+        Err(no_such_app(app.as_str(), &apps))
+    }
+
+    /// An app's first deploy may run before it is known.
+    pub(crate) async fn known_or_deploying(&self, app: &AppName) -> Result<(), DeployError> {
+        if self.locks.holder(app).is_some() {
+            return Ok(());
+        }
+        self.known(app).await
+    }
+}
+
+fn no_such_app(name: &str, apps: &[AppName]) -> DeployError {
+    let known: Vec<_> = apps.iter().map(AppName::as_str).collect();
+    DeployError::NoSuchApp {
+        app: name.to_owned(),
+        known: if known.is_empty() {
+            "none yet".to_owned()
+        } else {
+            known.join(", ")
+        },
+    }
+}
+
+pub(crate) async fn named(core: &Core, name: Option<&str>) -> Result<AppName, DeployError> {
+    let apps = core.store.apps().await?;
+    match (name, apps.as_slice()) {
+        (Some(name), _) => apps
+            .iter()
+            .find(|app| app.as_str() == name)
+            .cloned()
+            .ok_or_else(|| no_such_app(name, &apps)),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(DeployError::Usage(
+            "no app has been deployed yet; `baton deploy` in the folder of its compose file"
+                .to_owned(),
+        )),
+        (None, _) => Err(DeployError::Usage(format!(
+            "several apps run here, say which with --app: {}",
+            apps.iter()
+                .map(AppName::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ))),
+    }
+}
+
+/// `pause` and `resume`.
+pub(crate) async fn hold(core: &Core, app: &AppName, held: bool) -> Result<(), DeployError> {
+    core.known(app).await?;
+    core.store.set_paused(app, held).await?;
+    core.routes.hold(app, held).await?;
+    let kind = if held { "paused" } else { "resumed" };
+    core.event(Some(app), kind, format!("{app} {kind}")).await;
+    Ok(())
+}
+
+pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), DeployError> {
+    core.known(app).await?;
+    // Not a deploy, but nobody may deploy meanwhile.
+    let lock = core
+        .locks
+        .try_take(&RunningDeploy::new(0, app.clone()))
+        .map_err(|busy| match busy {
+            Busy::Now(holder) => Busy::Now(holder).error(),
+            other @ Busy::DisplacedBy(_) => other.error(),
+        })?;
+    if let Some(tail) = core.tail(app) {
+        tail.shorten();
+        tail.ended().await;
+    }
+    let keeper = core.hold_keeper(app).await;
+    core.routes.remove(app).await?;
+    for color in Color::BOTH {
+        end_color(core, app, color).await?;
+    }
+    for engine in core.engines.values() {
+        if let Err(error) = ask("forget the app", engine.forget(app)).await {
+            tracing::warn!(%app, "{error}");
+        }
+    }
+    core.store.remove_app(app).await?;
+    core.supervision.forget(app);
+    drop(keeper);
+    core.event(Some(app), "removed", format!("{app} removed"))
+        .await;
+    drop(lock);
+    Ok(())
+}
+
+/// Drains a color by its release's own rules and stops it. What was adopted runs on.
+async fn end_color(core: &Core, app: &AppName, color: Color) -> Result<(), DeployError> {
+    let slot = core.store.slot(app, color).await?;
+    let release = match slot.release {
+        Some(id) => core.store.release(app, id).await?,
+        None => None,
+    };
+    let Some(release) = release else {
+        return Ok(());
+    };
+    let engine = core.engine(release.engine())?;
+    let place = Slot {
+        app: app.clone(),
+        color,
+    };
+    let instances = core.instances(&release, color).await?;
+    let alone = Tail::new(0, color);
+    let unrouted = Unrouted::removed(core, place.clone()).await?;
+    let drained = unrouted
+        .drain(&instances, &drain::rules(&release), &alone, &|text| {
+            tracing::info!(%app, %color, "{text}");
+        })
+        .await;
+    // Nobody can ask this tail to leave the color.
+    if let Some(drained) = drained {
+        engine
+            .set_live(&place, &release.filled(color)?, false)
+            .await?;
+        drained.clear(&engine).await?;
+    }
+    core.store.set_slot(app, color, SlotRole::Empty, None).await
+}

@@ -1,0 +1,294 @@
+//! What a person looks at: status, check, events, logs. Nothing here changes anything.
+
+use std::sync::Arc;
+
+use baton_compose::{AppName, Color};
+use baton_engine::{Instance, InstanceState, LogLine};
+use futures_util::future::{self, BoxFuture};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use crate::control::{Check, Event};
+use crate::core::{Core, ask};
+use crate::error::DeployError;
+use crate::plan::Strategy;
+use crate::planning;
+use crate::release::Release;
+use crate::request::DeployRequest;
+use crate::slots::{SlotRole, SlotState, Weight};
+use crate::status::{AppStatus, ColorStatus, Colors, InstanceStatus, RunningDeploy, Status};
+use crate::step::preflight;
+
+pub(crate) async fn status(core: &Core) -> Status {
+    let apps = core.store.apps().await.unwrap_or_default();
+    let apps = future::join_all(boxed(apps.iter(), |app| Box::pin(app_status(core, app)))).await;
+    Status {
+        apps: apps.into_iter().flatten().collect(),
+    }
+}
+
+async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
+    let slots = match core.store.slots(app).await {
+        Ok(slots) => slots,
+        Err(error) => {
+            tracing::error!(%app, "{error}");
+            return None;
+        }
+    };
+    let live = slots.iter().find(|slot| slot.role == SlotRole::Live);
+    let release = match live.and_then(|slot| slot.release) {
+        Some(id) => core.store.release(app, id).await.ok().flatten(),
+        None => None,
+    };
+    let deploy = core.locks.holder(app).filter(|deploy| deploy.id > 0);
+    let [blue, green] = slots;
+    let (blue, green) = future::join(color(core, app, blue), color(core, app, green)).await;
+    Some(AppStatus {
+        name: app.to_string(),
+        strategy: Strategy::BlueGreen,
+        live: live.map(|slot| slot.color),
+        deploy: deploy.map(|deploy| RunningDeploy {
+            id: deploy.id,
+            step: deploy.step(),
+            percent: deploy.percent(),
+        }),
+        colors: Colors { blue, green },
+        hosts: release.as_ref().map(hosts).unwrap_or_default(),
+        paused: core.store.paused(app).await.unwrap_or_default(),
+        warnings: core.supervision.warnings(app),
+    })
+}
+
+/// A list of futures of one type: their lifetimes are settled here, so that whoever awaits them may be
+/// moved to another thread.
+fn boxed<'a, T, R>(
+    items: impl Iterator<Item = T>,
+    each: impl Fn(T) -> BoxFuture<'a, R>,
+) -> Vec<BoxFuture<'a, R>> {
+    items.map(each).collect()
+}
+
+fn hosts(release: &Release) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for host in release.routed().flat_map(|service| &service.policy.hosts) {
+        if !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+    hosts
+}
+
+async fn color(core: &Core, app: &AppName, slot: SlotState) -> ColorStatus {
+    let release = match slot.release {
+        Some(id) => core.store.release(app, id).await.ok().flatten(),
+        None => None,
+    };
+    let instances = match &release {
+        Some(release) => core
+            .instances(release, slot.color)
+            .await
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let release_of = release.as_ref();
+    let instances = future::join_all(boxed(instances.iter(), |instance| {
+        Box::pin(instance_status(core, release_of, instance))
+    }))
+    .await;
+    ColorStatus {
+        release: slot.release,
+        image: release
+            .map(|release| release.image())
+            .filter(|image| !image.is_empty()),
+        role: slot.role,
+        weight: match slot.role {
+            SlotRole::Live => Weight::ALL,
+            _ => Weight::NONE,
+        },
+        instances,
+    }
+}
+
+async fn instance_status(
+    core: &Core,
+    release: Option<&Release>,
+    instance: &Instance,
+) -> InstanceStatus {
+    let figures = core
+        .routes
+        .router()
+        .instance(&instance.id)
+        .unwrap_or_default();
+    let running = instance.state == InstanceState::Running;
+    let mut memory = 0;
+    if let (true, Some(release)) = (running, release)
+        && let Ok(engine) = core.engine(release.engine())
+    {
+        memory = ask("measure", engine.usage(&instance.id))
+            .await
+            .map_or(0, |usage| usage.memory_bytes);
+    }
+    InstanceStatus {
+        id: instance.id.to_string(),
+        service: instance.service.clone(),
+        address: instance.address.map(|address| address.to_string()),
+        healthy: running && is_ready(core, release, instance).await,
+        requests_in_flight: figures.in_flight,
+        sse: figures.sse,
+        websockets: figures.websockets,
+        memory_bytes: memory,
+        restarts: instance.restarts,
+    }
+}
+
+/// The live color: is it routed? Another one: it runs, and its deploy says whether it is healthy.
+async fn is_ready(core: &Core, release: Option<&Release>, instance: &Instance) -> bool {
+    let (Some(release), Some(slot)) = (release, &instance.slot) else {
+        return true;
+    };
+    let takes_traffic = release.routed().any(|s| s.name == instance.service);
+    match core.routes.live(&slot.app).await {
+        Some(live) if takes_traffic && live.color == slot.color => live
+            .instances()
+            .iter()
+            .any(|routed| routed.id == instance.id),
+        _ => true,
+    }
+}
+
+pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check, DeployError> {
+    let app = &request.project.app;
+    let live = core.live_release(app).await?;
+    let planned = planning::deploy(core, app, request.project.clone(), request.force).await?;
+    let live = live.map(|(_, release)| release);
+    let findings = preflight::look(core, app, &request.project, live.as_ref()).await;
+    let mut refusals = findings.refusals;
+    if let Some(holder) = core.locks.holder(app) {
+        refusals.push(format!(
+            "another deploy of {app} is running: {}",
+            holder.describe()
+        ));
+    }
+    // Which image it would be is known once it is fetched.
+    let has_images = request.project.services.iter().any(|s| s.image.is_some());
+    let nothing_to_do = !request.force
+        && !has_images
+        && live.is_some_and(|live| live.is_same_as(&request.project, &Default::default()));
+    Ok(Check {
+        plan: planned.plan,
+        nothing_to_do,
+        figures: findings.figures,
+        refusals,
+        warnings: core.supervision.warnings(app),
+    })
+}
+
+pub(crate) async fn events(
+    core: &Arc<Core>,
+    app: Option<&AppName>,
+    tail: usize,
+    follow: bool,
+) -> Result<mpsc::Receiver<Event>, DeployError> {
+    // Before the list, so that none falls between.
+    let mut new = core.new_events();
+    let past = core.store.events(app, tail).await?;
+    let (sender, receiver) = mpsc::channel(64);
+    let app = app.cloned();
+    core.spawn(async move {
+        let mut last = 0;
+        for event in past {
+            last = event.id;
+            if sender.send(event).await.is_err() {
+                return;
+            }
+        }
+        while follow {
+            let event = tokio::select! {
+                event = new.recv() => event,
+                () = sender.closed() => return,
+            };
+            match event {
+                Ok(event) if event.id > last && (app.is_none() || event.app == app) => {
+                    if sender.send(event).await.is_err() {
+                        return;
+                    }
+                }
+                // A slow reader misses some; the list has them all.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+pub(crate) async fn logs(
+    core: &Arc<Core>,
+    app: &AppName,
+    color: Option<Color>,
+    tail: usize,
+    follow: bool,
+) -> Result<mpsc::Receiver<LogLine>, DeployError> {
+    core.known(app).await?;
+    let slots = core.store.slots(app).await?;
+    let slot = slots
+        .into_iter()
+        .find(|slot| match color {
+            Some(color) => slot.color == color,
+            None => slot.role == SlotRole::Live,
+        })
+        .filter(|slot| slot.release.is_some());
+    let release = match slot.and_then(|slot| slot.release) {
+        Some(id) => core.store.release(app, id).await?,
+        None => None,
+    };
+    let (Some(slot), Some(release)) = (slot, release) else {
+        let place = color.map_or_else(
+            || "nothing".to_owned(),
+            |color| format!("nothing in {color}"),
+        );
+        return Err(DeployError::Usage(format!("{place} of {app} runs")));
+    };
+    let engine = core.engine(release.engine())?;
+    let (sender, receiver) = mpsc::channel(256);
+    let mut past = Vec::new();
+    let mut coming = Vec::new();
+    for instance in core.instances(&release, slot.color).await? {
+        let mut lines = ask("logs", engine.logs(&instance.id, tail, follow)).await?;
+        if follow {
+            coming.push(lines);
+        } else {
+            while let Some(line) = lines.recv().await {
+                past.push(line);
+            }
+        }
+    }
+    core.spawn(async move {
+        // Several instances: in the order of time, as far as it is known.
+        past.sort_by_key(|line| line.at);
+        for line in past {
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+        future::join_all(
+            coming
+                .into_iter()
+                .map(|lines| pass_on(lines, sender.clone())),
+        )
+        .await;
+    });
+    Ok(receiver)
+}
+
+async fn pass_on(mut lines: mpsc::Receiver<LogLine>, sender: mpsc::Sender<LogLine>) {
+    loop {
+        tokio::select! {
+            line = lines.recv() => match line {
+                Some(line) => if sender.send(line).await.is_err() { return },
+                None => return,
+            },
+            () = sender.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! From what was asked to a plan, with the app's lock held.
+
+use std::sync::Arc;
+
+use baton_compose::project::Notice;
+use baton_compose::{AppName, Color, Project};
+use baton_engine::InstanceState;
+
+use crate::core::{Core, ask};
+use crate::error::DeployError;
+use crate::plan::{DeployKind, Plan};
+use crate::release::{Release, ReleaseId};
+use crate::running::RunningDeploy;
+use crate::slots::{SlotRole, SlotState};
+use crate::step::Walk;
+use crate::store::DeployRow;
+use crate::strategy::blue_green::{self, Way};
+use crate::tail;
+use crate::work::Work;
+
+/// A plan, and what the walk needs beside it.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) work: Work,
+    pub(crate) plan: Plan,
+    pub(crate) notices: Vec<Notice>,
+    release: Option<Release>,
+    previous: Option<Release>,
+}
+
+impl Planned {
+    /// The deploy of `row`, ready to walk.
+    pub(crate) fn walk(
+        self,
+        core: &Arc<Core>,
+        deploy: &Arc<RunningDeploy>,
+        row: &DeployRow,
+    ) -> Walk {
+        Walk {
+            core: Arc::clone(core),
+            deploy: Arc::clone(deploy),
+            work: self.work,
+            plan: self.plan,
+            by: row.by.clone(),
+            started_at: row.started_at,
+            release: self.release,
+            previous: self.previous,
+            outputs: Default::default(),
+            boot: None,
+            tail: None,
+            drained: None,
+        }
+    }
+}
+
+/// Writes the plan. A warm color that it wants back is taken from its tail.
+pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Planned, DeployError> {
+    match work {
+        Work::Deploy { project, force, .. } => deploy(core, app, project, force).await,
+        Work::Rollback { to, current } => rollback(core, app, to, current).await,
+        Work::Switch { to } => switch(core, app, to).await,
+        Work::Over => Err(DeployError::Other("it has ended already".to_owned())),
+    }
+}
+
+/// The plan of a deploy; takes nothing from anyone, so `check` may ask for it too.
+pub(crate) async fn deploy(
+    core: &Core,
+    app: &AppName,
+    project: Project,
+    force: bool,
+) -> Result<Planned, DeployError> {
+    core.engine(project.engine)?;
+    let release = core.store.next_release(app).await?;
+    let live = core.live_release(app).await?;
+    let mut notices = project.notices.clone();
+    let adopt = live.is_none() && runs_plainly(core, app, &project).await;
+    let (from, to) = match &live {
+        Some((color, _)) => (Some(*color), color.other()),
+        None if adopt => (Some(Color::Blue), Color::Green),
+        None => (None, Color::Blue),
+    };
+    if adopt {
+        notices.push(Notice {
+            key: format!("apps.{app}"),
+            text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image with the configuration of this file, since what it was started with is not known in full".to_owned(),
+        });
+    }
+    let way = Way {
+        release,
+        to,
+        from,
+        fetch: true,
+    };
+    Ok(Planned {
+        plan: blue_green::plan(DeployKind::Deploy, way),
+        work: Work::Deploy {
+            project,
+            force,
+            adopt,
+        },
+        notices,
+        release: None,
+        previous: live.map(|(_, release)| release),
+    })
+}
+
+/// Does plain Compose run a service of the project? Unknown counts as no.
+async fn runs_plainly(core: &Core, app: &AppName, project: &Project) -> bool {
+    let Ok(engine) = core.engine(project.engine) else {
+        return false;
+    };
+    for service in &project.services {
+        let plain = engine.plain_instances(app, &service.name);
+        let found = ask("list plain instances", plain).await.unwrap_or_default();
+        if found.iter().any(|i| i.state == InstanceState::Running) {
+            return true;
+        }
+    }
+    false
+}
+
+async fn rollback(
+    core: &Core,
+    app: &AppName,
+    to: Option<ReleaseId>,
+    current: Option<Project>,
+) -> Result<Planned, DeployError> {
+    let (color, live) = live(core, app).await?;
+    let wanted = match to {
+        Some(id) => id,
+        None => core.store.live_before(app, live.id).await?.ok_or_else(|| {
+            DeployError::Usage(format!("no release of {app} was live before {}", live.id))
+        })?,
+    };
+    let target = match core.store.release(app, wanted).await? {
+        Some(target) => target,
+        None => return Err(no_such_release(core, app, wanted).await?),
+    };
+    let mut way = Way {
+        release: wanted,
+        to: color.other(),
+        from: Some(color),
+        fetch: false,
+    };
+    if current.is_some() {
+        way.release = core.store.next_release(app).await?;
+        way.fetch = true;
+        return Ok(Planned {
+            plan: blue_green::plan(DeployKind::RollbackBoot, way),
+            notices: current.iter().flat_map(|p| p.notices.clone()).collect(),
+            work: Work::Rollback {
+                to: Some(wanted),
+                current,
+            },
+            release: None,
+            previous: Some(live),
+        });
+    }
+    if wanted == live.id {
+        return Err(DeployError::Usage(format!(
+            "{wanted} of {app} is live already"
+        )));
+    }
+    let slot = core.store.slot(app, color.other()).await?;
+    let kind = if is_up(core, slot, &target).await && take_back(core, app, slot.color).await {
+        DeployKind::RollbackWarm
+    } else {
+        DeployKind::RollbackBoot
+    };
+    Ok(Planned {
+        plan: blue_green::plan(kind, way),
+        work: Work::Rollback {
+            to: Some(wanted),
+            current: None,
+        },
+        notices: limits_of_a_rollback(kind, &target),
+        release: Some(target),
+        previous: Some(live),
+    })
+}
+
+async fn no_such_release(
+    core: &Core,
+    app: &AppName,
+    wanted: ReleaseId,
+) -> Result<DeployError, DeployError> {
+    let known: Vec<_> = core
+        .store
+        .releases(app)
+        .await?
+        .iter()
+        .map(|release| release.id.to_string())
+        .collect();
+    Ok(DeployError::Usage(format!(
+        "{app} has no release {wanted}; known are: {}",
+        known.join(", ")
+    )))
+}
+
+/// What a rollback that boots does not bring back.
+fn limits_of_a_rollback(kind: DeployKind, target: &Release) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if kind == DeployKind::RollbackBoot && target.id == ReleaseId(0) {
+        notices.push(Notice {
+            key: "r0".to_owned(),
+            text: "was started by plain Compose: it comes back as its image with the configuration of the first deploy's file".to_owned(),
+        });
+    }
+    notices
+}
+
+async fn switch(core: &Core, app: &AppName, to: Option<Color>) -> Result<Planned, DeployError> {
+    let (color, live) = live(core, app).await?;
+    let to = to.unwrap_or(color.other());
+    if to == color {
+        return Err(DeployError::Usage(format!("{to} of {app} is live already")));
+    }
+    let slot = core.store.slot(app, to).await?;
+    let target = match slot.release {
+        Some(id) => core.store.release(app, id).await?,
+        None => None,
+    };
+    let nothing_there = || {
+        DeployError::Usage(format!(
+            "{to} of {app} is not up: `baton rollback` starts the release before {}, `baton deploy` a new one",
+            live.id
+        ))
+    };
+    let target = target.ok_or_else(nothing_there)?;
+    if !is_up(core, slot, &target).await || !take_back(core, app, to).await {
+        return Err(nothing_there());
+    }
+    let way = Way {
+        release: target.id,
+        to,
+        from: Some(color),
+        fetch: false,
+    };
+    Ok(Planned {
+        plan: blue_green::plan(DeployKind::Switch, way),
+        work: Work::Switch { to: Some(to) },
+        notices: Vec::new(),
+        release: Some(target),
+        previous: Some(live),
+    })
+}
+
+async fn live(core: &Core, app: &AppName) -> Result<(Color, Release), DeployError> {
+    core.live_release(app).await?.ok_or_else(|| {
+        DeployError::Usage(format!("nothing of {app} is live; `baton deploy` it first"))
+    })
+}
+
+/// Does this very release run in the slot, complete?
+async fn is_up(core: &Core, slot: SlotState, release: &Release) -> bool {
+    if !matches!(slot.role, SlotRole::Warm | SlotRole::Draining) || slot.release != Some(release.id)
+    {
+        return false;
+    }
+    let running = core
+        .running_instances(release, slot.color)
+        .await
+        .unwrap_or_default();
+    release.routed().all(|service| {
+        let up = running.iter().filter(|i| i.service == service.name).count();
+        up >= service.replicas.max(1) as usize
+    })
+}
+
+/// Takes the old color from its tail; false when it is being stopped already.
+async fn take_back(core: &Core, app: &AppName, color: Color) -> bool {
+    let Some(tail) = core.tail(app) else {
+        return true;
+    };
+    let left = tail.leave();
+    // What is being stopped is waited for as well: the slot must be free to boot in.
+    tail.ended().await;
+    left && tail.color == color
+}
+
+/// Reads a deploy that was planned before the daemon was restarted.
+pub(crate) async fn planned_before(
+    core: &Core,
+    row: &DeployRow,
+) -> Result<Option<Planned>, DeployError> {
+    let Some(plan) = row.plan.clone() else {
+        return Ok(None);
+    };
+    let release = core.store.release(&row.app, plan.release).await?;
+    let mut previous = None;
+    if let Some(from) = plan.from {
+        let slot = core.store.slot(&row.app, from).await?;
+        if let Some(id) = slot.release {
+            previous = core.store.release(&row.app, id).await?;
+        }
+    }
+    Ok(Some(Planned {
+        work: row.work.clone(),
+        plan,
+        notices: Vec::new(),
+        release,
+        previous,
+    }))
+}
+
+/// Nothing came of the plan: a color that it took back gets another tail.
+pub(crate) async fn give_back(core: &Arc<Core>, planned: &Planned, app: &AppName, deploy: i64) {
+    if matches!(
+        planned.plan.kind,
+        DeployKind::RollbackWarm | DeployKind::Switch
+    ) && let Err(error) = tail::linger(core, app, planned.plan.to, deploy).await
+    {
+        tracing::warn!(%app, "{error}");
+    }
+}

@@ -1,0 +1,349 @@
+//! Baton's own proxy as the router.
+//!
+//! One proxy instance is kept per instance of an engine and address, as long as anyone may ask for its
+//! figures: counters and gates persist from one publish to the next, and over a rollback to a color
+//! that is still warm.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use baton_compose::policy::{Limits, Protocol, Tls};
+use baton_compose::{AppName, Policy};
+use baton_engine::engine::Address;
+use baton_engine::{Instance, InstanceId};
+use baton_proxy::route::{self, RouteCounters, RouteLimits};
+use baton_proxy::{Certificate, Mode, Proxy, Route, RoutingTable};
+
+use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute};
+
+/// After a cut, so long for the connections to be gone.
+const CUT: Duration = Duration::from_secs(5);
+
+/// Instances that are routed no more and drained, and whose figures are still kept.
+const KEEP: usize = 64;
+
+/// Carries traffic with Baton's own proxy.
+#[derive(Debug)]
+pub struct Embedded {
+    proxy: Arc<Proxy>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Per instance and address: a restart at another address is another life.
+    instances: HashMap<(InstanceId, SocketAddr), Arc<baton_proxy::Instance>>,
+    /// In the order in which they were published first; for forgetting the oldest.
+    order: Vec<(InstanceId, SocketAddr)>,
+    counters: HashMap<(AppName, String), Arc<RouteCounters>>,
+    certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
+    /// What is published, in the order of the table.
+    files: Vec<(PathBuf, PathBuf)>,
+}
+
+/// A certificate of the last published routes cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CertificateError(String);
+
+impl Embedded {
+    /// Publishes to this proxy from now on.
+    #[must_use]
+    pub fn new(proxy: Arc<Proxy>) -> Embedded {
+        Embedded {
+            proxy,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Reads the certificates of all routes again (they were renewed). One that cannot be used leaves
+    /// the one in place that was read before.
+    ///
+    /// # Errors
+    /// The files that cannot be used, and why.
+    pub async fn reload_certificates(&self) -> Result<(), CertificateError> {
+        let mut failed = Vec::new();
+        let mut state = self.state();
+        for (cert, key) in state.files.clone() {
+            match Certificate::load(&cert, &key) {
+                Ok(certificate) => drop(state.certificates.insert((cert, key), certificate)),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        self.proxy.set_certificates(state.served());
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(CertificateError(failed.join("; ")))
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All lives of an instance, the latest last.
+    fn lives(&self, id: &InstanceId) -> Vec<Arc<baton_proxy::Instance>> {
+        let state = self.state();
+        state
+            .order
+            .iter()
+            .filter(|key| key.0 == *id)
+            .filter_map(|key| state.instances.get(key).cloned())
+            .collect()
+    }
+
+    fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
+        let policy = &wanted.policy;
+        let counters = state
+            .counters
+            .entry((wanted.app.clone(), wanted.service.clone()))
+            .or_default();
+        let counters = Arc::clone(counters);
+        Route {
+            app: Arc::from(wanted.app.as_str()),
+            hosts: hosts(policy),
+            path: policy.path.clone(),
+            strip_path: policy.strip_path,
+            protocol: match policy.protocol {
+                Protocol::Http1 => route::Protocol::Http1,
+                Protocol::H2c => route::Protocol::H2c,
+            },
+            redirect_https: match policy.tls {
+                Tls::Off => None,
+                Tls::Files { .. } => self.proxy.https_addrs().first().map(SocketAddr::port),
+            },
+            limits: limits(&policy.limits),
+            max_wait: policy.max_wait,
+            mode: if wanted.held { Mode::Hold } else { Mode::Serve },
+            instances: wanted
+                .instances
+                .iter()
+                .filter_map(|instance| state.instance(instance))
+                .collect(),
+            counters,
+        }
+    }
+}
+
+fn hosts(policy: &Policy) -> Vec<String> {
+    policy
+        .hosts
+        .iter()
+        .map(|host| host.to_ascii_lowercase())
+        .collect()
+}
+
+fn limits(limits: &Limits) -> RouteLimits {
+    RouteLimits {
+        body: limits.body,
+        header_bytes: usize::try_from(limits.header_bytes).unwrap_or(usize::MAX),
+        idle: limits.idle,
+    }
+}
+
+fn socket(address: Address) -> SocketAddr {
+    SocketAddr::new(address.ip, address.port)
+}
+
+impl State {
+    /// The same one for the same life of an instance.
+    fn instance(&mut self, instance: &Instance) -> Option<Arc<baton_proxy::Instance>> {
+        let address = instance.address?;
+        let key = (instance.id.clone(), socket(address));
+        // One that was cut is cut for good.
+        if self.instances.get(&key).is_some_and(|known| known.is_cut()) {
+            self.instances.remove(&key);
+        }
+        let State {
+            instances, order, ..
+        } = self;
+        let known = instances.entry(key.clone()).or_insert_with(|| {
+            order.retain(|other| *other != key);
+            order.push(key);
+            baton_proxy::Instance::new(instance.id.0.as_str(), socket(address), address.published)
+        });
+        Some(Arc::clone(known))
+    }
+
+    /// Keeps figures of the latest ones that are gone, and all that still have requests.
+    fn forget(&mut self, published: &[Arc<baton_proxy::Instance>]) {
+        let State {
+            instances, order, ..
+        } = self;
+        let gone = |key: &(InstanceId, SocketAddr)| {
+            instances.get(key).is_none_or(|known| {
+                known.in_flight() == 0 && !published.iter().any(|p| Arc::ptr_eq(p, known))
+            })
+        };
+        let gone: Vec<_> = order.iter().filter(|key| gone(key)).cloned().collect();
+        for key in gone.iter().rev().skip(KEEP) {
+            instances.remove(key);
+            order.retain(|other| other != key);
+        }
+    }
+
+    /// Certificates of the published routes; one that cannot be read now keeps its former self.
+    fn certificates(&mut self, routes: &[ServiceRoute]) {
+        self.files.clear();
+        for wanted in routes {
+            let Tls::Files { cert, key } = &wanted.policy.tls else {
+                continue;
+            };
+            let pair = (cert.clone(), key.clone());
+            if !self.certificates.contains_key(&pair) {
+                match Certificate::load(cert, key) {
+                    Ok(certificate) => drop(self.certificates.insert(pair.clone(), certificate)),
+                    Err(error) => tracing::error!(app = %wanted.app, "{error}"),
+                }
+            }
+            if !self.files.contains(&pair) {
+                self.files.push(pair);
+            }
+        }
+    }
+
+    fn served(&self) -> Vec<Arc<Certificate>> {
+        self.files
+            .iter()
+            .filter_map(|pair| self.certificates.get(pair).cloned())
+            .collect()
+    }
+}
+
+/// The app that had the host first, and the one that wants it too.
+fn conflict(conflict: &route::Conflict, routes: &[ServiceRoute]) -> RouteConflict {
+    let app = |name: &str| {
+        routes
+            .iter()
+            .find(|route| route.app.as_str() == name)
+            .map(|route| route.app.clone())
+    };
+    let fallback = || routes[0].app.clone();
+    RouteConflict {
+        host: conflict.host.clone(),
+        path: conflict.path.clone(),
+        owner: app(&conflict.first).unwrap_or_else(fallback),
+        app: app(&conflict.second).unwrap_or_else(fallback),
+    }
+}
+
+#[async_trait]
+impl Router for Embedded {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+        let mut state = self.state();
+        let before = self.proxy.table();
+        let built: Vec<_> = routes
+            .iter()
+            .map(|wanted| Arc::new(self.route(&mut state, wanted)))
+            .collect();
+        let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
+        let published: Vec<_> = instances(&table);
+        for instance in &published {
+            instance.open();
+        }
+        state.certificates(routes);
+        self.proxy.set_certificates(state.served());
+        self.proxy.publish(Arc::new(table));
+        for old in instances(&before) {
+            if !published.iter().any(|new| Arc::ptr_eq(new, &old)) {
+                old.close();
+            }
+        }
+        state.forget(&published);
+        Ok(())
+    }
+
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+        // Instances decide nothing here, and none must be made.
+        let mut scratch = State::default();
+        let bare = routes.iter().map(|wanted| ServiceRoute {
+            instances: Vec::new(),
+            ..wanted.clone()
+        });
+        let built = bare
+            .map(|wanted| Arc::new(self.route(&mut scratch, &wanted)))
+            .collect();
+        RoutingTable::new(built)
+            .map(drop)
+            .map_err(|error| conflict(&error, routes))
+    }
+
+    fn figures(&self, app: &AppName) -> Figures {
+        let state = self.state();
+        let mut sum = Figures::default();
+        for ((owner, _), counters) in &state.counters {
+            if owner == app {
+                sum.requests += counters.requests.load(Relaxed);
+                sum.failed += counters.failed.load(Relaxed);
+                sum.held += counters.held.load(Relaxed);
+                sum.longest_held_ms = sum
+                    .longest_held_ms
+                    .max(counters.longest_held_us.load(Relaxed).div_ceil(1000));
+            }
+        }
+        sum
+    }
+
+    fn reset_longest_held(&self, app: &AppName) {
+        for ((owner, _), counters) in &self.state().counters {
+            if owner == app {
+                counters.longest_held_us.swap(0, Relaxed);
+            }
+        }
+    }
+
+    fn instance(&self, id: &InstanceId) -> Option<InstanceFigures> {
+        let lives = self.lives(id);
+        if lives.is_empty() {
+            return None;
+        }
+        let mut sum = InstanceFigures::default();
+        for life in lives {
+            let counters = &life.counters;
+            sum.requests += counters.requests.load(Relaxed);
+            sum.server_errors += counters.server_errors.load(Relaxed);
+            sum.in_flight += life.in_flight();
+            sum.body_bytes += counters.body_bytes.load(Relaxed);
+            sum.sse += counters.sse.load(Relaxed);
+            sum.websockets += counters.websockets.load(Relaxed);
+        }
+        Some(sum)
+    }
+
+    async fn drained(&self, id: &InstanceId) {
+        for life in self.lives(id) {
+            life.drained().await;
+        }
+    }
+
+    async fn cut(&self, id: &InstanceId) -> u64 {
+        let mut cut = 0;
+        for life in self.lives(id) {
+            if !life.is_closed() {
+                continue;
+            }
+            cut += life.in_flight();
+            life.cut();
+            if tokio::time::timeout(CUT, life.drained()).await.is_err() {
+                tracing::warn!(%id, "{} requests did not end after they were cut", life.in_flight());
+            }
+        }
+        cut
+    }
+}
+
+fn instances(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {
+    let mut all: Vec<Arc<baton_proxy::Instance>> = Vec::new();
+    for instance in table.routes().iter().flat_map(|route| &route.instances) {
+        if !all.iter().any(|known| Arc::ptr_eq(known, instance)) {
+            all.push(Arc::clone(instance));
+        }
+    }
+    all
+}

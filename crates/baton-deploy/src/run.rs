@@ -1,0 +1,426 @@
+//! Walks a plan: the journal is written before each step and after it. What fails before the switch is
+//! undone in reverse; what comes after it is taken forward, however often that needs to be tried.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use crate::core::Core;
+use crate::error::DeployError;
+use crate::journal::EntryKind;
+use crate::lock::Held;
+use crate::outcome::{ExitCode, Outcome};
+use crate::plan::StepName;
+use crate::planning;
+use crate::progress::Progress;
+use crate::running::{Hurry, RunningDeploy};
+use crate::step::{self, StepError, Walk, receipt};
+use crate::store::{DeployRow, Phase};
+
+/// An undo that fails (an engine that does not answer) is tried so often.
+const UNDO_TRIES: u32 = 3;
+
+/// A deploy with its lock, from the plan to the receipt.
+pub(crate) async fn deploy(
+    core: Arc<Core>,
+    deploy: Arc<RunningDeploy>,
+    row: DeployRow,
+    lock: Held,
+) {
+    let walk = match begin(&core, &deploy, &row).await {
+        Ok(walk) => walk,
+        Err(error) => {
+            let outcome = refused(&core, &deploy, &error).await;
+            close(&core, &deploy, outcome, true).await;
+            drop(lock);
+            core.unregister(&deploy);
+            return;
+        }
+    };
+    command(walk, Some(lock)).await;
+}
+
+/// Why there is no plan.
+async fn refused(core: &Core, deploy: &RunningDeploy, error: &DeployError) -> Outcome {
+    let live = core.store.live(&deploy.app).await.ok().flatten();
+    Outcome {
+        ok: false,
+        exit_code: error.exit_code(),
+        app: deploy.app.to_string(),
+        deploy: Some(deploy.id),
+        release: None,
+        live: live.map(|slot| slot.color),
+        message: error.to_string(),
+        failure: None,
+        receipt: None,
+    }
+}
+
+async fn begin(
+    core: &Arc<Core>,
+    deploy: &Arc<RunningDeploy>,
+    row: &DeployRow,
+) -> Result<Walk, DeployError> {
+    core.store.add_app(&row.app).await?;
+    let planned = planning::plan(core, &row.app, row.work.clone()).await?;
+    let written = core
+        .store
+        .plan_deploy(row.id, &planned.work, &planned.plan)
+        .await;
+    if let Err(error) = written {
+        planning::give_back(core, &planned, &row.app, row.id).await;
+        return Err(error);
+    }
+    deploy.feed.tell(Progress::Planned {
+        deploy: row.id,
+        plan: planned.plan.clone(),
+        notices: planned.notices.clone(),
+    });
+    core.event(
+        Some(&row.app),
+        "deploy_started",
+        format!(
+            "deploy {}: {} to {}{}",
+            row.id,
+            planned.plan.release,
+            planned.plan.to,
+            row.by
+                .as_ref()
+                .map_or_else(String::new, |by| format!(" by {by}"))
+        ),
+    )
+    .await;
+    Ok(planned.walk(core, deploy, row))
+}
+
+/// The head, the command's answer, then the tail. A panic in a step ends this deploy, not the daemon.
+async fn command(mut walk: Walk, lock: Option<Held>) {
+    let result = match AssertUnwindSafe(head(&mut walk)).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => Err(StepError::Error(DeployError::Other(
+            "a step panicked; the daemon's log says where".to_owned(),
+        ))),
+    };
+    let switched = is_switched(&walk).await;
+    let outcome = if switched {
+        live_outcome(&walk).await
+    } else {
+        let error = result.err().unwrap_or_else(|| {
+            StepError::Error(DeployError::Other("the switch was not written".to_owned()))
+        });
+        take_back(&mut walk).await;
+        failed_outcome(&walk, error).await
+    };
+    let (core, deploy) = (Arc::clone(&walk.core), Arc::clone(&walk.deploy));
+    let tail = switched.then(|| walk.plan.from).flatten().map(|from| {
+        // Before the lock is free: the next deploy must find it.
+        core.begin_tail(&deploy.app, deploy.id, from)
+    });
+    walk.tail = tail;
+    close(&core, &deploy, outcome, !switched).await;
+    drop(lock);
+    if switched {
+        tail_of(walk).await;
+    }
+    core.unregister(&deploy);
+}
+
+/// Tells the command how its part ended, and writes it down.
+async fn close(core: &Core, deploy: &RunningDeploy, outcome: Outcome, ended: bool) {
+    if let Err(error) = core.store.set_outcome(deploy.id, &outcome, ended).await {
+        tracing::error!(deploy = deploy.id, "{error}");
+    }
+    let kind = if outcome.ok {
+        "deploy_done"
+    } else {
+        "deploy_failed"
+    };
+    core.event(
+        Some(&deploy.app),
+        kind,
+        format!("deploy {}: {}", deploy.id, outcome.message),
+    )
+    .await;
+    deploy.finish(outcome);
+}
+
+async fn is_switched(walk: &Walk) -> bool {
+    match walk.core.store.deploy(walk.deploy.id).await {
+        Ok(Some(row)) => row.phase == Phase::Tail,
+        // Unreadable: what the router serves decides.
+        _ => walk
+            .core
+            .routes
+            .live(&walk.deploy.app)
+            .await
+            .is_some_and(|live| (live.color, live.release) == (walk.plan.to, walk.plan.release)),
+    }
+}
+
+async fn head(walk: &mut Walk) -> Result<(), StepError> {
+    for step in walk.plan.steps.clone() {
+        if walk.deploy.is_cancelled() {
+            return Err(StepError::Cancelled("cancelled".to_owned()));
+        }
+        if let Err(error) = journaled(walk, step).await {
+            // After the commit there is no way back: what is missing is made up for elsewhere.
+            if step == StepName::Switch && is_switched(walk).await {
+                let text = format!("after the switch: {}", error.text());
+                walk.core
+                    .event(Some(&walk.deploy.app), "warning", text)
+                    .await;
+                walk.core.wake(&walk.deploy.app);
+                return Ok(());
+            }
+            return Err(error);
+        }
+        if step == StepName::Switch {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// One step with its journal.
+async fn journaled(walk: &mut Walk, step: StepName) -> Result<(), StepError> {
+    let (id, store) = (walk.deploy.id, walk.core.store.clone());
+    walk.deploy.at(step, &walk.plan);
+    store.journal(id, step, &EntryKind::Started).await?;
+    walk.deploy.feed.tell(Progress::StepStarted { step });
+    let begun = Instant::now();
+    let result = step::run(step, walk).await;
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match result {
+        Ok(output) => {
+            let entry = EntryKind::Succeeded {
+                output: output.clone(),
+            };
+            store.journal(id, step, &entry).await?;
+            walk.outputs.insert(step, output);
+            walk.deploy.feed.tell(Progress::StepSucceeded { step, ms });
+            Ok(())
+        }
+        Err(error) => {
+            let text = error.text();
+            let entry = EntryKind::Failed {
+                error: text.clone(),
+            };
+            if let Err(error) = store.journal(id, step, &entry).await {
+                tracing::error!(deploy = id, "{error}");
+            }
+            // Nothing to do is no failure to look at.
+            if !matches!(error, StepError::NothingToDo(_)) {
+                walk.deploy.feed.tell(Progress::StepFailed {
+                    step,
+                    ms,
+                    error: text,
+                });
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A step that a crash interrupted after the switch was committed.
+pub(crate) async fn again(walk: &mut Walk, step: StepName) {
+    if let Err(error) = journaled(walk, step).await {
+        let text = format!("deploy {}, {step}: {}", walk.deploy.id, error.text());
+        walk.core
+            .event(Some(&walk.deploy.app), "warning", text)
+            .await;
+        walk.core.wake(&walk.deploy.app);
+    }
+}
+
+/// Undoes every step that was started, last one first.
+pub(crate) async fn take_back(walk: &mut Walk) {
+    let entries = match walk.core.store.entries(walk.deploy.id).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            // Without the journal: everything up to the switch.
+            tracing::error!(deploy = walk.deploy.id, "{error}");
+            Vec::new()
+        }
+    };
+    let started = |step: StepName| {
+        entries.is_empty()
+            || entries
+                .iter()
+                .any(|entry| entry.step == step && entry.kind == EntryKind::Started)
+    };
+    let steps: Vec<_> = walk
+        .plan
+        .steps
+        .iter()
+        .copied()
+        .take_while(|step| *step != StepName::Switch)
+        .filter(|step| started(*step))
+        .collect();
+    for step in steps.into_iter().rev() {
+        undo(walk, step).await;
+    }
+}
+
+async fn undo(walk: &mut Walk, step: StepName) {
+    let id = walk.deploy.id;
+    let shown = step::shows_undo(step);
+    write(walk, step, &EntryKind::UndoStarted).await;
+    if shown {
+        walk.deploy.feed.tell(Progress::UndoStarted { step });
+    }
+    let mut result = Ok(());
+    for attempt in 0..UNDO_TRIES {
+        result = match AssertUnwindSafe(step::undo(step, walk))
+            .catch_unwind()
+            .await
+        {
+            Ok(result) => result,
+            Err(_) => Err(DeployError::Other("the undo panicked".to_owned())),
+        };
+        if result.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500) * (attempt + 1)).await;
+    }
+    match result {
+        Ok(()) => {
+            write(walk, step, &EntryKind::UndoFinished).await;
+            if shown {
+                walk.deploy.feed.tell(Progress::UndoFinished { step });
+            }
+        }
+        Err(error) => {
+            let error = error.to_string();
+            tracing::error!(deploy = id, %step, "cannot undo: {error}");
+            let entry = EntryKind::UndoFailed {
+                error: error.clone(),
+            };
+            write(walk, step, &entry).await;
+            walk.deploy.feed.tell(Progress::UndoFailed { step, error });
+        }
+    }
+}
+
+/// An undo goes on even when the journal cannot be written (a full disk).
+async fn write(walk: &Walk, step: StepName, entry: &EntryKind) {
+    if let Err(error) = walk.core.store.journal(walk.deploy.id, step, entry).await {
+        tracing::error!(deploy = walk.deploy.id, %step, "{error}");
+    }
+}
+
+pub(crate) async fn live_outcome(walk: &Walk) -> Outcome {
+    Outcome {
+        ok: true,
+        exit_code: ExitCode::Done,
+        app: walk.deploy.app.to_string(),
+        deploy: Some(walk.deploy.id),
+        release: Some(walk.plan.release),
+        live: Some(walk.plan.to),
+        message: match walk.old() {
+            Some((color, old)) => format!(
+                "{} is live ({}); {} ({color}) drains",
+                walk.plan.release, walk.plan.to, old.id
+            ),
+            None => format!("{} is live ({})", walk.plan.release, walk.plan.to),
+        },
+        failure: None,
+        receipt: receipt::build(walk, "live").await.ok(),
+    }
+}
+
+async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
+    let text = error.text();
+    let (exit_code, word, failure) = match error {
+        StepError::NothingToDo(_) => (ExitCode::Done, "nothing to do", None),
+        StepError::Cancelled(_) => (ExitCode::Error, "cancelled", None),
+        StepError::Refused(_) => (ExitCode::Refused, "refused", None),
+        StepError::Release { failure, .. } => (ExitCode::ReleaseFailed, "failed", failure),
+        StepError::Error(error) => (error.exit_code(), "failed", None),
+    };
+    let message = match word {
+        "cancelled" => format!("{text}; {}", walk.untouched()),
+        "refused" => format!("preflight refused: {text}"),
+        _ => text,
+    };
+    let receipt = receipt::build(walk, word).await.ok();
+    if let Some(receipt) = &receipt
+        && exit_code != ExitCode::Done
+        && let Err(error) = walk.core.store.put_receipt(receipt).await
+    {
+        tracing::error!(deploy = walk.deploy.id, "{error}");
+    }
+    let live = walk.core.routes.live(&walk.deploy.app).await;
+    let release = match (exit_code, &live) {
+        (ExitCode::Done, Some(live)) => live.release,
+        _ => walk.plan.release,
+    };
+    Outcome {
+        ok: exit_code == ExitCode::Done,
+        exit_code,
+        app: walk.deploy.app.to_string(),
+        deploy: Some(walk.deploy.id),
+        release: Some(release),
+        live: live.map(|live| live.color),
+        message,
+        failure,
+        receipt,
+    }
+}
+
+/// The steps after the switch. `walk.tail` is set where an old color has to end.
+pub(crate) async fn tail_of(mut walk: Walk) {
+    let (core, deploy) = (Arc::clone(&walk.core), Arc::clone(&walk.deploy));
+    let steps: Vec<_> = walk
+        .plan
+        .steps
+        .iter()
+        .copied()
+        .skip_while(|step| *step != StepName::Switch)
+        .skip(1)
+        .filter(|step| !walk.outputs.contains_key(step))
+        .collect();
+    for step in steps {
+        persist(&mut walk, step).await;
+    }
+    let mut outcome = match deploy.outcome() {
+        Some(outcome) => outcome,
+        None => live_outcome(&walk).await,
+    };
+    outcome.receipt = receipt::build(&walk, "live").await.ok();
+    if let Err(error) = core.store.set_outcome(deploy.id, &outcome, true).await {
+        tracing::error!(deploy = deploy.id, "{error}");
+    }
+    if let Some(tail) = walk.tail.take() {
+        core.end_tail(&deploy.app, &tail);
+    }
+    deploy.feed.tell(Progress::Drained(outcome));
+}
+
+/// A step of the tail is tried until it succeeds: there is nothing to go back to.
+async fn persist(walk: &mut Walk, step: StepName) {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let attempt = AssertUnwindSafe(journaled(walk, step)).catch_unwind().await;
+        let error = match attempt {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.text(),
+            Err(_) => "the step panicked; the daemon's log says where".to_owned(),
+        };
+        let left = walk.tail.as_ref().is_none_or(|t| t.hurry() == Hurry::Leave);
+        if left {
+            return;
+        }
+        let text = format!(
+            "deploy {}, {step}: {error}; trying again in {} s",
+            walk.deploy.id,
+            pause.as_secs_f32()
+        );
+        walk.core
+            .event(Some(&walk.deploy.app), "warning", text)
+            .await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,185 @@
+//! The steps of a deploy, one file each: what it does, and how it is undone.
+//!
+//! Every step may run twice: after a crash one that was started and has no outcome is run again. What
+//! later steps and the undo need of it is its output, which the journal keeps.
+
+mod await_healthy;
+mod drain_requests;
+mod failure;
+mod fetch;
+mod keep_warm;
+pub(crate) mod preflight;
+pub(crate) mod receipt;
+mod retire;
+mod start;
+mod switch;
+mod warm_up;
+
+pub(crate) use keep_warm::duration as warm_for;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use baton_compose::Color;
+use baton_engine::{Engine, Slot};
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::core::Core;
+use crate::drain::Drained;
+use crate::error::DeployError;
+use crate::outcome::Failure;
+use crate::plan::{Plan, StepName};
+use crate::release::Release;
+use crate::running::{RunningDeploy, Tail};
+use crate::work::Work;
+
+/// A deploy as its steps see it.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) core: Arc<Core>,
+    pub(crate) deploy: Arc<RunningDeploy>,
+    pub(crate) work: Work,
+    pub(crate) plan: Plan,
+    pub(crate) by: Option<String>,
+    pub(crate) started_at: OffsetDateTime,
+    /// What becomes live; None until *fetch* has made its record.
+    pub(crate) release: Option<Release>,
+    /// What was live when the plan was written.
+    pub(crate) previous: Option<Release>,
+    /// By step, from the journal.
+    pub(crate) outputs: BTreeMap<StepName, Value>,
+    /// From *start* until the candidate is healthy.
+    pub(crate) boot: Option<OwnedSemaphorePermit>,
+    /// After the switch.
+    pub(crate) tail: Option<Arc<Tail>>,
+    /// Made by *drain_requests*; *keep_warm* and *retire* ask for it.
+    pub(crate) drained: Option<Drained>,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    Cancelled(String),
+    /// Image and configuration are what is live now.
+    NothingToDo(String),
+    Refused(String),
+    /// The new release did not come up.
+    Release {
+        message: String,
+        failure: Option<Failure>,
+    },
+    Error(DeployError),
+}
+
+impl<E: Into<DeployError>> From<E> for StepError {
+    fn from(error: E) -> StepError {
+        StepError::Error(error.into())
+    }
+}
+
+impl StepError {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            StepError::Cancelled(text)
+            | StepError::NothingToDo(text)
+            | StepError::Refused(text) => text.clone(),
+            StepError::Release { message, .. } => message.clone(),
+            StepError::Error(error) => error.to_string(),
+        }
+    }
+}
+
+pub(crate) type StepResult = Result<Value, StepError>;
+
+impl Walk {
+    pub(crate) fn slot(&self, color: Color) -> Slot {
+        Slot {
+            app: self.deploy.app.clone(),
+            color,
+        }
+    }
+
+    /// What becomes live.
+    pub(crate) fn release(&self) -> Result<&Release, DeployError> {
+        self.release
+            .as_ref()
+            .ok_or_else(|| DeployError::Other(format!("{} has no record yet", self.plan.release)))
+    }
+
+    pub(crate) fn engine(&self) -> Result<Arc<dyn Engine>, DeployError> {
+        self.core.engine(self.release()?.engine())
+    }
+
+    /// The old color with its release; None when nothing was live.
+    pub(crate) fn old(&self) -> Option<(Color, &Release)> {
+        self.plan.from.zip(self.previous.as_ref())
+    }
+
+    /// What a step before this one left for later ones.
+    pub(crate) fn output<T: DeserializeOwned + Default>(&self, step: StepName, field: &str) -> T {
+        self.outputs
+            .get(&step)
+            .and_then(|output| output.get(field))
+            .and_then(|value| serde_json::from_value(value.clone()).ok())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn note(&self, step: StepName, text: impl Into<String>) {
+        self.deploy.note(step, text);
+    }
+
+    /// What serves now, for messages: `r3 serves as before`.
+    pub(crate) fn untouched(&self) -> String {
+        match self.old() {
+            Some((color, release)) => {
+                format!(
+                    "the old release {} ({color}) is untouched and serves",
+                    release.id
+                )
+            }
+            None => "nothing was live before".to_owned(),
+        }
+    }
+}
+
+/// Boxed: each step's future is checked and laid out on its own.
+pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> {
+    match step {
+        StepName::Preflight => Box::pin(preflight::run(walk)),
+        StepName::Fetch => Box::pin(fetch::run(walk)),
+        StepName::Start => Box::pin(start::run(walk)),
+        StepName::AwaitHealthy => Box::pin(await_healthy::run(walk)),
+        StepName::WarmUp => Box::pin(warm_up::run(walk)),
+        StepName::Switch => Box::pin(switch::run(walk)),
+        StepName::DrainRequests => Box::pin(drain_requests::run(walk)),
+        StepName::KeepWarm => Box::pin(keep_warm::run(walk)),
+        StepName::Retire => Box::pin(retire::run(walk)),
+        StepName::Receipt => Box::pin(receipt::run(walk)),
+    }
+}
+
+/// Only the head is ever undone; the switch and what follows it is taken forward instead.
+pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployError> {
+    match step {
+        StepName::Preflight => preflight::undo(walk).await,
+        StepName::Start => start::undo(walk).await,
+        StepName::AwaitHealthy => await_healthy::undo(walk),
+        // These change nothing that outlives them.
+        StepName::Fetch
+        | StepName::WarmUp
+        | StepName::Switch
+        | StepName::DrainRequests
+        | StepName::KeepWarm
+        | StepName::Retire
+        | StepName::Receipt => Ok(()),
+    }
+}
+
+/// Has it something to undo that a person wants to see?
+pub(crate) fn shows_undo(step: StepName) -> bool {
+    matches!(step, StepName::Start)
+}

@@ -1,0 +1,136 @@
+//! *preflight*: looks whether the deploy could succeed, and changes nothing.
+//!
+//! Hosts that another app claims, an engine that is not there, a full disk, memory for one copy only:
+//! each is refused with its numbers and the next step.
+
+use baton_compose::{AppName, Color, EngineKind, Project};
+use serde_json::json;
+
+use super::{StepError, StepResult, Walk};
+use crate::core::{Core, ask};
+use crate::error::DeployError;
+use crate::machine;
+use crate::plan::{DeployKind, StepName};
+use crate::release::{Release, ReleaseId};
+use crate::routes::Live;
+use crate::tail;
+use crate::work::Work;
+
+const STEP: StepName = StepName::Preflight;
+
+/// What preflight saw.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// In sentences with their numbers.
+    pub(crate) figures: Vec<String>,
+    pub(crate) refusals: Vec<String>,
+}
+
+pub(super) async fn run(walk: &mut Walk) -> StepResult {
+    let core = &walk.core;
+    let app = &walk.deploy.app;
+    core.routes.router().reset_longest_held(app);
+    let figures = core.routes.router().figures(app);
+    let boots = matches!(
+        walk.plan.kind,
+        DeployKind::Deploy | DeployKind::RollbackBoot
+    );
+    if boots {
+        let project = project(walk)?;
+        let findings = look(core, app, project, walk.previous.as_ref()).await;
+        for figure in findings.figures {
+            walk.note(STEP, figure);
+        }
+        if let Some(refusal) = findings.refusals.into_iter().next() {
+            return Err(StepError::Refused(refusal));
+        }
+    }
+    Ok(json!({
+        "session": core.session,
+        "requests": figures.requests,
+        "failed": figures.failed,
+        "held": figures.held,
+    }))
+}
+
+/// Nothing was changed, but a warm color was taken from its tail: it gets another one.
+pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
+    if matches!(
+        walk.plan.kind,
+        DeployKind::RollbackWarm | DeployKind::Switch
+    ) {
+        tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, walk.deploy.id).await?;
+    }
+    Ok(())
+}
+
+fn project(walk: &Walk) -> Result<&Project, DeployError> {
+    match &walk.work {
+        Work::Deploy { project, .. }
+        | Work::Rollback {
+            current: Some(project),
+            ..
+        } => Ok(project),
+        _ => Ok(&walk.release()?.project),
+    }
+}
+
+/// Looks at everything that could refuse a deploy of `project`.
+pub(crate) async fn look(
+    core: &Core,
+    app: &AppName,
+    project: &Project,
+    live: Option<&Release>,
+) -> Findings {
+    let mut findings = Findings::default();
+    if let Err(refusal) = check_routes(core, app, project).await {
+        findings.refusals.push(refusal.to_string());
+    }
+    match core.engine(project.engine) {
+        Ok(engine) => {
+            if let Err(error) = ask("check the engine", engine.check()).await {
+                findings.refusals.push(error.to_string());
+            }
+        }
+        Err(error) => findings.refusals.push(error.to_string()),
+    }
+    let mut seen = machine::disks(project.engine, &core.data);
+    seen.push(memory(core, app, project.engine, live).await);
+    for (figure, refusal) in seen {
+        findings.figures.push(figure);
+        findings.refusals.extend(refusal);
+    }
+    findings
+}
+
+/// Two apps cannot claim one host and path.
+async fn check_routes(core: &Core, app: &AppName, project: &Project) -> Result<(), DeployError> {
+    let release = Release {
+        id: ReleaseId(0),
+        app: app.clone(),
+        project: project.clone(),
+        images: Default::default(),
+        adopted: Default::default(),
+        created_at: time::OffsetDateTime::UNIX_EPOCH,
+    };
+    let live = Live::new(&release, Color::Blue, &[]);
+    Ok(core.routes.check(app, live).await?)
+}
+
+async fn memory(
+    core: &Core,
+    app: &AppName,
+    engine: EngineKind,
+    live: Option<&Release>,
+) -> (String, Option<String>) {
+    let mut used = None;
+    if let (Some(release), Some(routed)) = (live, core.routes.live(app).await) {
+        let instances = core
+            .running_instances(release, routed.color)
+            .await
+            .unwrap_or_default();
+        let (now, peak) = core.memory(release.engine(), &instances).await;
+        used = Some(machine::LiveUse { now, peak });
+    }
+    machine::memory_verdict(machine::Memory::read(engine), used)
+}

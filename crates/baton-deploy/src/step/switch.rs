@@ -1,0 +1,187 @@
+//! *switch*: the moment new requests go to the other color, and the point of no return.
+//!
+//! In order: the new instances' gates are open → the database commits → the routing table is stored
+//! (atomic) → the old instances' gates close. Then other services of the machine find the new color by
+//! the app's plain name, and workers change over, the old one stopped first.
+
+use baton_compose::Role;
+use baton_compose::policy::Worker;
+use baton_engine::{Instance, InstanceState, Start};
+use serde_json::json;
+
+use super::{StepError, StepResult, Walk};
+use crate::core::ask;
+use crate::error::DeployError;
+use crate::plan::StepName;
+use crate::release::Release;
+use crate::routes::Live;
+use crate::store::Commit;
+
+const STEP: StepName = StepName::Switch;
+
+pub(super) async fn run(walk: &mut Walk) -> StepResult {
+    let release = walk.release()?.clone();
+    let (app, to) = (walk.deploy.app.clone(), walk.plan.to);
+    // The keeper must not start what the switch stops.
+    let keeper = walk.core.hold_keeper(&app).await;
+    let instances = walk.core.running_instances(&release, to).await?;
+    complete(walk, &release, &instances)?;
+    if !walk.deploy.begin_switch() {
+        return Err(StepError::Cancelled("cancelled".to_owned()));
+    }
+    let live = Live::new(&release, to, &instances).held(walk.core.store.paused(&app).await?);
+    let commit = walk.core.store.commit_switch(Commit {
+        app: app.clone(),
+        deploy: walk.deploy.id,
+        to,
+        release: release.id,
+    });
+    walk.core
+        .routes
+        .switch(&app, live, Box::pin(commit))
+        .await?;
+    let in_flight = in_flight_on_old(walk).await;
+    walk.note(
+        STEP,
+        format!(
+            "{} ({to}) is live{}",
+            release.id,
+            match walk.old() {
+                Some((color, old)) => format!(
+                    "; {in_flight} requests in flight stay on {} ({color})",
+                    old.id
+                ),
+                None => String::new(),
+            }
+        ),
+    );
+    walk.core
+        .event(
+            Some(&app),
+            "switched",
+            format!("{} ({to}) is live (deploy {})", release.id, walk.deploy.id),
+        )
+        .await;
+    after(walk, &release).await;
+    drop(keeper);
+    Ok(json!({ "in_flight": in_flight }))
+}
+
+/// Each service that takes traffic must have all its instances up in this very moment.
+fn complete(walk: &Walk, release: &Release, running: &[Instance]) -> Result<(), StepError> {
+    for service in release.routed() {
+        let up = running
+            .iter()
+            .filter(|instance| instance.service == service.name && instance.address.is_some())
+            .count();
+        if up < service.replicas.max(1) as usize {
+            return Err(StepError::Release {
+                message: format!(
+                    "{} of {} instances of {} ({}) are up at the moment of the switch; {}",
+                    up,
+                    service.replicas.max(1),
+                    service.name,
+                    walk.plan.to,
+                    walk.untouched()
+                ),
+                failure: None,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn in_flight_on_old(walk: &Walk) -> u64 {
+    let Some((color, old)) = walk.old() else {
+        return 0;
+    };
+    let instances = walk.core.instances(old, color).await.unwrap_or_default();
+    let router = walk.core.routes.router();
+    instances
+        .iter()
+        .filter_map(|instance| router.instance(&instance.id))
+        .map(|figures| figures.in_flight)
+        .sum()
+}
+
+/// Traffic has switched: nothing here may take that back. What fails is told loudly, and the
+/// supervision tries again.
+async fn after(walk: &Walk, release: &Release) {
+    let (core, app, to) = (&walk.core, &walk.deploy.app, walk.plan.to);
+    core.remember(app).await;
+    let mut failed = Vec::new();
+    if let Err(error) = found_by_name(walk, release).await {
+        failed.push(format!(
+            "other services may not find {to} by its name yet: {error}"
+        ));
+    }
+    if let Err(error) = change_workers(walk, release).await {
+        failed.push(format!("workers of {} do not run yet: {error}", release.id));
+    }
+    for text in failed {
+        walk.note(STEP, format!("warning: {text}"));
+        core.event(Some(app), "warning", format!("{text}; trying again"))
+            .await;
+        core.wake(app);
+    }
+}
+
+async fn found_by_name(walk: &Walk, release: &Release) -> Result<(), DeployError> {
+    let to = walk.plan.to;
+    let engine = walk.engine()?;
+    let rendering = release.filled(to)?;
+    Ok(engine.set_live(&walk.slot(to), &rendering, true).await?)
+}
+
+/// Workers take no traffic, so nothing of them drains: the old one ends before the new one starts.
+async fn change_workers(walk: &Walk, release: &Release) -> Result<(), DeployError> {
+    if let Some((color, old)) = walk.old() {
+        stop_workers(walk, color, old).await?;
+    }
+    let to = walk.plan.to;
+    let workers = release.workers(|_| true);
+    if workers.is_empty() {
+        return Ok(());
+    }
+    let rendering = release.filled(to)?;
+    let engine = walk.engine()?;
+    engine
+        .start(Start {
+            slot: &walk.slot(to),
+            release: release.id.0,
+            role: Role::Live,
+            rendering: &rendering,
+            services: &workers,
+        })
+        .await?;
+    walk.note(STEP, format!("started {}", workers.join(", ")));
+    Ok(())
+}
+
+async fn stop_workers(
+    walk: &Walk,
+    color: baton_compose::Color,
+    old: &Release,
+) -> Result<(), DeployError> {
+    let engine = walk.core.engine(old.engine())?;
+    let workers = old.workers(|worker| worker == Worker::StopFirst);
+    let adopted: Vec<_> = workers
+        .iter()
+        .filter_map(|name| old.adopted.get(name))
+        .flatten()
+        .collect();
+    for id in adopted {
+        let there = ask("inspect", engine.inspect(id)).await?;
+        if there.is_some_and(|instance| instance.state == InstanceState::Running) {
+            engine.stop(id).await?;
+        }
+    }
+    if !workers.is_empty() {
+        engine.clear(&walk.slot(color), &workers).await?;
+        walk.note(
+            STEP,
+            format!("stopped {} of {}", workers.join(", "), old.id),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Strategies: each only writes the plan.
+
+pub(crate) mod blue_green;
