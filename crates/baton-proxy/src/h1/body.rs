@@ -10,7 +10,9 @@ use super::refusal::Refusal;
 pub enum BodyLength {
     /// No body at all, or `Content-Length: 0`.
     Empty,
+    /// Bytes by `Content-Length`, at least one.
     Length(u64),
+    /// `Transfer-Encoding: chunked`.
     Chunked,
     /// Responses only: until the connection closes.
     UntilClose,
@@ -33,7 +35,7 @@ pub enum Decoded {
     },
 }
 
-/// Any body.
+/// Any body; one variant per way to end.
 #[derive(Debug)]
 pub enum BodyDecoder {
     Length(LengthDecoder),
@@ -42,6 +44,7 @@ pub enum BodyDecoder {
 }
 
 impl BodyDecoder {
+    /// At the first byte of a body.
     #[must_use]
     pub fn new(length: BodyLength) -> Self {
         match length {
@@ -92,6 +95,7 @@ pub struct LengthDecoder {
 }
 
 impl LengthDecoder {
+    /// At the first of `length` bytes.
     #[must_use]
     pub fn new(length: u64) -> Self {
         Self { remaining: length }
@@ -103,6 +107,7 @@ impl LengthDecoder {
         self.remaining
     }
 
+    /// Nothing is to come any more.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.remaining == 0

@@ -6,9 +6,10 @@ use super::head::Field;
 use super::lines::{self, Lines};
 use super::refusal::Refusal;
 
-/// Bytes of extensions that one chunk may carry, and all chunks of a body together. Nobody uses them, but a
+/// Bytes of extensions that one chunk may carry; all chunks of a body together have a limit too. Nobody uses them, but a
 /// sender may hide gigabytes in them (CVE-2023-39326).
 pub const MAX_EXTENSION_BYTES: u32 = 1024;
+/// See [`MAX_EXTENSION_BYTES`].
 pub const MAX_EXTENSION_BYTES_PER_BODY: u32 = 16 * 1024;
 /// Bytes of a trailer section, its empty line included. A connection's buffer must be able to hold it whole.
 pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
@@ -75,6 +76,7 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
+    /// At the first byte of a body.
     #[must_use]
     pub fn new() -> Self {
         Self {

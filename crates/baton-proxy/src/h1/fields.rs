@@ -33,8 +33,11 @@ const NEVER_NOMINATED: [&str; 19] = [
 /// What all `Connection` fields of a head say together (RFC 9110 §7.6.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionOptions<'b> {
+    /// The connection ends after this exchange.
     pub close: bool,
+    /// Asked for by HTTP/1.0; says nothing in 1.1.
     pub keep_alive: bool,
+    /// Whatever `Upgrade` holds; a head's `upgrade` has both.
     pub upgrade: bool,
     /// The values that nominate fields, as they were sent. Clients need one; a head with more than two is refused.
     nominating: [&'b str; 2],
@@ -319,7 +322,7 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|token| !token.is_empty())
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether bytes are a token, as methods and field names are (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))

@@ -20,6 +20,7 @@ pub const MAX_FIELDS: usize = 128;
 pub struct FieldStore<'b>([MaybeUninit<Field<'b>>; MAX_FIELDS]);
 
 impl FieldStore<'_> {
+    /// Without fields.
     #[must_use]
     pub const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
@@ -53,27 +54,34 @@ impl Default for HeadLimits {
     }
 }
 
+/// The versions that are spoken; any other is refused (RFC 9112 §2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
+    /// `HTTP/1.0`
     Http10,
+    /// `HTTP/1.1`
     Http11,
 }
 
 /// A request head that passed every rule. Borrowed from the buffer it was read into.
 #[derive(Debug)]
 pub struct RequestHead<'b, 'f> {
+    /// A token, case kept; never CONNECT.
     pub method: &'b str,
     /// Origin form with its query (`/a?b`), or `*` for OPTIONS. An absolute form has been taken apart.
     pub target: &'b str,
     /// Host as sent (with port, if any), or the authority of an absolute target. Empty only in HTTP/1.0
     /// without either.
     pub host: &'b str,
+    /// The client's own; the connection's behaviour depends on it.
     pub version: Version,
     /// All fields, in order, hop-by-hop ones included.
     pub fields: &'f [Field<'b>],
+    /// How the body behind the head ends.
     pub body: BodyLength,
     /// The client wants to go on after this exchange.
     pub keep_alive: bool,
+    /// For [`is_hop_by_hop`](super::is_hop_by_hop).
     pub connection: ConnectionOptions<'b>,
     /// `Connection: upgrade` with this `Upgrade` value, as sent. None when the request has a body: an upgrade
     /// may be ignored (RFC 9110 §7.8), and bytes of a body before a 101 are nobody's.
@@ -91,22 +99,28 @@ pub struct ResponseHead<'b, 'f> {
     pub status: u16,
     /// May be empty; is, when it has bytes above 0x7f.
     pub reason: &'b str,
+    /// The upstream's own.
     pub version: Version,
+    /// All fields, in order, hop-by-hop ones included.
     pub fields: &'f [Field<'b>],
     /// Settled with the request's method and the status (RFC 9112 §6.3).
     pub body: BodyLength,
     /// The upstream connection may be used again once the body has ended.
     pub keep_alive: bool,
+    /// For [`is_hop_by_hop`](super::is_hop_by_hop).
     pub connection: ConnectionOptions<'b>,
     /// `Connection: upgrade` with this `Upgrade` value, as sent.
     pub upgrade: Option<&'b str>,
+    /// Bytes of the buffer that the head took.
     pub length: usize,
 }
 
 /// A head may not be there whole yet.
 #[derive(Debug)]
 pub enum Parsed<T> {
+    /// Nothing is wrong so far; call again with more bytes behind these.
     Partial,
+    /// The head, with what it means.
     Complete(T),
 }
 
@@ -363,9 +377,11 @@ fn is_other_version(bytes: &[u8]) -> bool {
 /// Whether bytes start an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preface {
+    /// It is something else: HTTP/1, or nonsense.
     No,
     /// So far it is one.
     Partial,
+    /// All 24 bytes are there.
     Yes,
 }
 
