@@ -7,7 +7,7 @@
 //! | [`target`] | the request target and `Host` |
 //! | [`refusal`] | [`Refusal`]: why a message is refused, the status, the RFC section |
 //! | [`body`] | how a body is delimited and taken apart; [`chunked`] the chunked coding |
-//! | [`write`] | chunk heads, decimals and fields on the way out |
+//! | [`mod@write`] | chunk heads, decimals and fields on the way out |
 //!
 //! What is not clearly right is refused; nothing is repaired or guessed.
 
