@@ -253,11 +253,14 @@ fn end_everything() {
     };
     let until = Instant::now() + SWEEP;
     while Instant::now() < until {
-        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-        let rest = proc::descendants(itself);
-        if rest.is_empty() {
-            return;
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            // One that ended; there may be more.
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+            // No child is left, and so nothing below one: orphans would have become its own.
+            Err(_) => return,
         }
+        let rest = proc::descendants(itself);
         for stat in rest {
             if let Some(pid) = Pid::from_raw(stat.pid) {
                 // It may have ended by itself.

@@ -191,7 +191,7 @@ async fn restart() {
         assert_eq!(bench.engine.restart(&next.id).await.expect("runs"), next);
         assert_eq!(
             bench.engine.instances(&bench.slot).await.expect("listed"),
-            [next.clone()]
+            std::slice::from_ref(&next)
         );
         last = next;
     }
@@ -261,7 +261,7 @@ async fn clear() {
             .await
             .expect("cleared");
         let left = bench.engine.instances(&bench.slot).await.expect("listed");
-        assert_eq!(left, [worker.clone()]);
+        assert_eq!(left, std::slice::from_ref(&worker));
         assert!(!is_alive(pid));
     }
     for _ in 0..2 {
