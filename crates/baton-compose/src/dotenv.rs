@@ -139,6 +139,22 @@ fn fill(text: &str, scope: &BTreeMap<String, String>) -> Result<String, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_pair_has_a_name(text in "[A-C=:#'\"\\\\$ {}\\n\\r€-]{0,40}") {
+            if let Ok(pairs) = parse(&text, &BTreeMap::new()) {
+                prop_assert!(pairs.iter().all(|(name, _)| !name.is_empty()));
+            }
+        }
+
+        #[test]
+        fn single_quotes_keep_everything(value in "[^'\\\\\\r\\x00]{0,20}") {
+            let pairs = parse(&format!("X='{value}'"), &BTreeMap::new()).unwrap();
+            prop_assert_eq!(pairs, [("X".to_owned(), value)]);
+        }
+    }
 
     #[test]
     fn lines_as_compose_reads_them() {

@@ -168,9 +168,15 @@ impl Collector {
         }
         let problems = std::mem::take(&mut self.problems)
             .into_iter()
-            .map(|problem| match place(&problem.key) {
-                Some(file) => problem.in_file(&file),
-                None => problem,
+            .map(|problem| {
+                // Without a key it is about the command line, or names its file itself.
+                let file = Some(&problem.key)
+                    .filter(|key| !key.is_empty())
+                    .and_then(|key| place(key));
+                match file {
+                    Some(file) => problem.in_file(&file),
+                    None => problem,
+                }
             });
         Err(ComposeError::Invalid(Problems(problems.collect())))
     }

@@ -178,6 +178,21 @@ fn closing(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[$A-C{}:?+€-]{0,30}") {
+            let _ = fill(&text);
+            let environment = BTreeMap::new();
+            let _ = Interpolation::of_dotenv(&environment).text(&text);
+        }
+
+        #[test]
+        fn an_escaped_text_reads_as_it_was(text in ".{0,30}") {
+            prop_assert_eq!(fill(&text.replace('$', "$$")), Ok(text));
+        }
+    }
 
     fn fill(text: &str) -> Result<String, String> {
         let environment = BTreeMap::from([

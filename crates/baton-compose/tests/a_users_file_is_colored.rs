@@ -317,6 +317,29 @@ fn several_files_a_project_name_and_an_image_from_the_command_line() {
 }
 
 #[test]
+fn an_image_from_the_command_line_may_name_its_service() {
+    let mut folder = rich();
+    folder.options.image_override = Some("jobs=registry.example/jobs:2".to_owned());
+    let project = folder.read().unwrap();
+    let jobs = project.services.iter().find(|s| s.name == "jobs").unwrap();
+    let image = jobs.image.as_ref().unwrap();
+    assert_eq!(
+        (image.reference.as_str(), image.build),
+        ("registry.example/jobs:2", false)
+    );
+    let model = &compose_model(&project, Color::Blue).model;
+    assert_eq!(
+        model["services"]["jobs-blue"]["image"],
+        "registry.example/jobs:2"
+    );
+    folder.options.image_override = Some("registry.example/jobs:2".to_owned());
+    assert_eq!(
+        folder.error(),
+        "--image registry.example/jobs:2: which service is meant?\n  write --image SERVICE=REF with one of: api, jobs"
+    );
+}
+
+#[test]
 fn only_the_chosen_services_are_colored() {
     let mut folder = rich();
     folder.options.services = vec!["api".to_owned()];

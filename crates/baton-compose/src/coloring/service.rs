@@ -210,7 +210,7 @@ fn drop_keys(definition: &mut Map<String, Value>, path: &str, told: &mut Told) {
     const DROPPED: [(&str, &str); 4] = [
         (
             "container_name",
-            "dropped, so that both colors can run at once",
+            "dropped, so that both colors can run at once; the live color answers to this name",
         ),
         ("ports", ""),
         ("develop", "dropped: it is for `docker compose watch`"),
@@ -227,9 +227,12 @@ fn drop_keys(definition: &mut Map<String, Value>, path: &str, told: &mut Told) {
         for port in value.as_array().into_iter().flatten() {
             let published = port.get("published").and_then(scalar).unwrap_or_default();
             let target = port.get("target").and_then(scalar).unwrap_or_default();
-            let text = format!(
-                "host port {published} (container port {target}) dropped: traffic comes through Baton"
-            );
+            let host = match published.as_str() {
+                "" => "a host port".to_owned(),
+                published => format!("host port {published}"),
+            };
+            let text =
+                format!("{host} for container port {target} dropped: traffic comes through Baton");
             told.notice(format!("{path}.ports"), text);
         }
     }
