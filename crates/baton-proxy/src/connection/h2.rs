@@ -116,6 +116,7 @@ async fn respond(
     mut request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let checked = authority(&request).and_then(|host| {
+        check_target(&request)?;
         let limits = &worker.settings().limits;
         check_fields(request.headers(), limits.header_count)?;
         is_reached_rightly(&worker.shared().certificates, server_name, &host)?;
@@ -153,6 +154,16 @@ fn authority<B>(request: &Request<B>) -> Result<String, Answer> {
     match std::str::from_utf8(host) {
         Ok(text) if is_host(host) => Ok(text.to_owned()),
         _ => Err(refused(Refusal::InvalidHost)),
+    }
+}
+
+/// A path, or `*` for OPTIONS (RFC 9113 §8.3.1).
+fn check_target<B>(request: &Request<B>) -> Result<(), Answer> {
+    let path = request.uri().path();
+    if path.starts_with('/') || (path == "*" && request.method() == Method::OPTIONS) {
+        Ok(())
+    } else {
+        Err(refused(Refusal::InvalidTarget))
     }
 }
 

@@ -1,6 +1,10 @@
 //! Listeners, TLS, routing and HTTP/2 against a real app, each file named after its promise. One program,
 //! because linking is what takes the time.
 
+mod h2_bodies_stream_both_ways;
+mod h2_connection_is_for_the_hosts_of_its_certificate;
+mod h2_floods_end_the_connection;
+mod h2_requests_are_checked;
 mod listener_limits_connections_per_client;
 mod listener_names_what_cannot_be_bound;
 mod listener_shutdown_finishes_what_is_in_flight;

@@ -56,7 +56,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn client(alpn: &[&[u8]]) -> Arc<ClientConfig> {
+pub(crate) fn client(alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
