@@ -40,6 +40,9 @@ pub struct ComposeModel {
     pub networks: BTreeMap<String, SharedResource>,
     pub volumes: BTreeMap<String, SharedResource>,
     /// `shop_live`: the network on which the plain services find the live color by its plain name.
+    /// It is to be made `internal`: joining another network moves the default route of a running
+    /// container when its name sorts before the container's own (`shop_live` < `shop_shop`), and
+    /// that cuts connections to the outside (seen on Engine 20.10).
     pub live_network: String,
     /// Environment for `up`: values of secrets and configs with `environment: X`.
     pub environment: BTreeMap<String, String>,

@@ -100,8 +100,9 @@ impl Coloring<'_> {
     }
 
     /// Several services of one color find each other by their plain names on a network of their own.
-    /// Its name sorts before `shop_live`: Docker asks a container's networks for a name in that
-    /// order, and the live network may answer with the other color.
+    /// Docker asks a container's networks for a name in the order of their names (seen on Engine
+    /// 20.10): `shop-blue_color` comes before `shop_live`, where the other color may answer, and
+    /// before `shop_default`, where an adopted `r0` does. An internal one would be asked last.
     fn private_network(&self) -> Option<(String, Value)> {
         (self.policies.len() > 1).then(|| {
             let name = format!("{}_color", self.app.color_project(self.color));
