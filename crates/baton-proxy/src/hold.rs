@@ -137,8 +137,10 @@ pub(crate) fn find_now(worker: &WorkerContext, route: &Arc<Route>, reuse: Reuse)
     if route.mode != Mode::Serve || route.protocol != Protocol::Http1 {
         return None;
     }
-    let guard = choose(worker, route, &[])?.guard()?;
-    let stream = worker.upstreams.take(guard.instance(), reuse)?;
+    let instance = choose(worker, route, &[])?;
+    let stream = worker.upstreams.take(instance, reuse)?;
+    let guard = instance.guard()?;
+    worker.upstreams.chosen();
     Some(Place {
         route: Arc::clone(route),
         guard,
@@ -199,6 +201,7 @@ async fn try_each(
         };
         match open(worker, route.protocol, &guard, reuse).await {
             Ok(connection) => {
+                worker.upstreams.chosen();
                 return Ok(Place {
                     route: Arc::clone(route),
                     guard,

@@ -320,7 +320,9 @@ impl Connection {
     /// Answers in Baton's own words. What there may be of the request's body is not read: the
     /// connection ends, unless there is none.
     async fn refuse(&mut self, answer: Answer, pending: &Pending) -> Next {
-        let keep_alive = pending.asked.client.keep_alive && pending.bodiless;
+        let asked = pending.asked;
+        // What came after a request to upgrade is nobody's.
+        let keep_alive = asked.client.keep_alive && pending.bodiless && !asked.upgrade;
         if !keep_alive {
             self.closes_kept_alive(pending);
         }

@@ -59,6 +59,8 @@ struct AnswerState {
     /// None before the final head.
     decoder: Option<BodyDecoder>,
     coding: Coding,
+    /// The client has a part of the final answer, or of a 101.
+    started: bool,
     /// Any byte has come from the instance.
     received: bool,
     interim: u8,
@@ -101,6 +103,7 @@ impl Relay {
                 pending: Buffer::default(),
                 decoder: None,
                 coding: Coding::Raw,
+                started: false,
                 received: false,
                 interim: 0,
                 continued: false,
@@ -396,6 +399,7 @@ impl Relay {
         bytes: &[u8],
     ) -> Result<(), End> {
         let mut rest = bytes;
+        self.answer.started |= self.answer.decoder.is_some() || self.answer.upgraded;
         while !rest.is_empty() {
             match client.stream.poll_write_some(cx, rest) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
@@ -457,7 +461,7 @@ impl Relay {
     }
 
     fn own_or_cut(&self, answer: Answer) -> End {
-        if self.answer.decoder.is_some() || self.answer.upgraded {
+        if self.answer.started {
             End::Cut
         } else {
             End::Own(answer)

@@ -33,6 +33,8 @@ pub(crate) struct Upload {
     body: u64,
     /// Most bytes of the body. 0: no limit.
     limit: u64,
+    /// Of those, what no step has reported yet.
+    uncounted: u64,
     abandoned: bool,
     /// What lies in the client's input has been looked at and wants more behind it.
     starved: bool,
@@ -67,6 +69,7 @@ impl Upload {
             pending: Buffer::default(),
             body: 0,
             limit,
+            uncounted: 0,
             abandoned: false,
             starved: false,
         }
@@ -150,6 +153,7 @@ impl Upload {
 
     fn count(&mut self, data: u64) -> Result<(), Answer> {
         self.body += data;
+        self.uncounted += data;
         if self.limit > 0 && self.body > self.limit {
             return Err(too_large(self.limit));
         }
@@ -179,14 +183,12 @@ impl Upload {
                 break;
             }
             match self.poll_body(cx, client, upstream, buffers) {
-                Poll::Ready(Ok(data)) => {
-                    step.data += data;
-                    step.moved = true;
-                }
+                Poll::Ready(Ok(())) => step.moved = true,
                 Poll::Ready(Err(stopped)) => return Err(stopped),
                 Poll::Pending => break,
             }
         }
+        step.data = std::mem::take(&mut self.uncounted);
         Ok(step)
     }
 
@@ -239,7 +241,7 @@ impl Upload {
         client: &mut ClientEnd,
         upstream: &mut TcpStream,
         buffers: &Buffers,
-    ) -> Poll<Result<u64, Stopped>> {
+    ) -> Poll<Result<(), Stopped>> {
         let mut scratch = buffers.read_scratch();
         let ahead = !client.input.is_empty();
         let read = if ahead && !self.starved {
@@ -258,13 +260,13 @@ impl Upload {
         let input = if ahead { held.rest() } else { &scratch[..read] };
         let passed = self.pass(cx, input, upstream, buffers);
         let result = match passed {
-            Ok((consumed, data)) if ahead => {
+            Ok(consumed) if ahead => {
                 held.consume(buffers, consumed);
-                Ok(data)
+                Ok(())
             }
-            Ok((consumed, data)) => {
+            Ok(consumed) => {
                 held.append(buffers, &scratch[consumed..read]);
-                Ok(data)
+                Ok(())
             }
             Err(answer) => Err(answer),
         };
@@ -279,9 +281,9 @@ impl Upload {
         input: &[u8],
         upstream: &mut TcpStream,
         buffers: &Buffers,
-    ) -> Result<(usize, u64), Answer> {
+    ) -> Result<usize, Answer> {
         let Some(decoder) = &mut self.decoder else {
-            return Ok((0, 0));
+            return Ok(0);
         };
         let mut out = buffers.write_scratch();
         let (consumed, data, piece) = match decoder {
@@ -315,7 +317,7 @@ impl Upload {
                 }
             }
         }
-        Ok((consumed, data))
+        Ok(consumed)
     }
 
     /// After an answer that did not wait for the whole request: reads the rest of it and forgets it.

@@ -61,10 +61,13 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
+    /// Where a choice among equally busy instances begins; [`Upstreams::chosen`] moves it on.
     pub(crate) fn turn(&self) -> usize {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        turn
+        self.turn.get()
+    }
+
+    pub(crate) fn chosen(&self) {
+        self.turn.set(self.turn.get().wrapping_add(1));
     }
 
     /// An idle connection to the instance; the one used last, so that the others may time out.

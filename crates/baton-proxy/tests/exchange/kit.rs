@@ -136,7 +136,12 @@ impl App {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 sockets.lock().unwrap().push(stream.try_clone().unwrap());
                 let serve = Arc::clone(&serve);
-                std::thread::spawn(move || serve(Wire::new(stream)));
+                std::thread::spawn(move || {
+                    let closing = stream.try_clone().unwrap();
+                    serve(Wire::new(stream));
+                    // `open` has a copy that would keep it open.
+                    let _ = closing.shutdown(std::net::Shutdown::Both);
+                });
             }
         });
         App {

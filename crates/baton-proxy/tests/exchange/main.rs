@@ -1,6 +1,23 @@
 //! What an exchange promises, each promise with raw sockets on both sides of a running proxy.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod kit;
 
 mod a_request_is_forwarded;
+mod answers_are_checked;
+mod answers_keep_their_framing;
+mod bodies_are_streamed;
+mod closed_pooled_connection_is_survived;
+mod early_answer_ends_the_request;
+mod event_streams_are_never_buffered;
+mod in_flight_request_is_answered_by_old_instance;
+mod interim_answers_are_passed_on;
+mod keep_alive_survives_switch;
+mod killed_instance_fails_no_get;
+mod limits_are_kept;
+mod paused_holds;
+mod plain_requests_are_redirected;
+mod refused_instance_holds;
+mod smuggling_is_refused;
+mod trailers_pass;
+mod upgrade_is_tunnelled;
