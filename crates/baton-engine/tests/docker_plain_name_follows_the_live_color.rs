@@ -9,7 +9,7 @@ use baton_compose::Color;
 use baton_engine::{Engine, InstanceId};
 use serde_json::{Value, json};
 use support::{TestApp, docker, eventually, get, json_of, look};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// A plain service that calls `http://api:8080/` without pause; its id and the address of its tally.
 async fn caller(app: &TestApp, url: &str) -> (InstanceId, String, Value) {
@@ -95,7 +95,22 @@ async fn no_call_by_the_plain_name_is_lost_and_none_reaches_a_candidate() {
         let ip = look(&live.2.id, &template);
         let slow = tokio::spawn(async move { get(&format!("{ip}:8080"), "/slow?ms=1500").await });
         let slot = app.slot(color);
-        for _again in 0..2 {
+        let began = Instant::now();
+        app.engine
+            .set_live(&slot, &rendering, true)
+            .await
+            .expect("live");
+        let named = began.elapsed();
+        app.engine
+            .set_live(&live.0, &live.1, false)
+            .await
+            .expect("not live");
+        println!(
+            "named after {named:?}, unnamed after {:?}",
+            began.elapsed() - named
+        );
+        {
+            // Again: there is nothing to do.
             app.engine
                 .set_live(&slot, &rendering, true)
                 .await
@@ -216,10 +231,19 @@ async fn an_adopted_container_gives_its_name_away_without_a_lost_call() {
     .await;
     let failed = json_of(&tally, "/calls").await["failed"].clone();
 
-    // Adopted as r0 of blue: named on the live network beside its own.
+    // Adopted as r0 of blue.
     let r0 = app.rendering(Color::Blue, &[("api", json!({"port": 8080}))]);
     let blue = app.slot(Color::Blue);
-    app.engine.set_live(&blue, &r0, true).await.expect("live");
+    // A blue candidate that failed and is gone is not r0: nothing is taken from the plain one.
+    app.engine
+        .set_live(&blue, &r0, false)
+        .await
+        .expect("not live");
+    let shop = format!(
+        "{{{{json (index .NetworkSettings.Networks \"{}_shop\").Aliases}}}}",
+        app.name
+    );
+    assert!(look(&api.id, &shop).contains("\"api\""));
     let (rendering, green) = app.serve(Color::Green, 1).await;
     app.engine
         .set_live(&app.slot(Color::Green), &rendering, true)
@@ -263,4 +287,21 @@ async fn an_adopted_container_gives_its_name_away_without_a_lost_call() {
     let end = json_of(&tally, "/calls").await;
     println!("calls through adoption and back: {end}");
     assert_eq!(end["failed"], failed, "{end}");
+
+    // The app is taken away, r0 runs on under the names that plain Compose gave it.
+    app.engine
+        .set_live(&blue, &r0, false)
+        .await
+        .expect("not live");
+    assert!(!look(&api.id, &shop).contains("\"api\""));
+    let policy = "{{.HostConfig.RestartPolicy.Name}}";
+    assert_eq!(look(&api.id, policy), "no");
+    app.engine.forget(&app.name).await.expect("forget");
+    assert_eq!(look(&api.id, policy), "unless-stopped");
+    assert!(look(&api.id, &shop).contains("\"api\""));
+    let before = calls_by(&tally, "plain").await;
+    eventually("r0 is called under its own name", || async {
+        calls_by(&tally, "plain").await > before + 20
+    })
+    .await;
 }

@@ -4,11 +4,12 @@
 //! receivers list everything anew on [`EngineEvent::Back`]. No event of a living engine is missed:
 //! each subscription asks for those since a moment before it, and those seen already are dropped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_compose::AppName;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::EventMessage;
@@ -172,18 +173,11 @@ impl Follower {
         }
         let now = Instant::now();
         match event.action.as_deref() {
+            // Mostly in time for its first call: Compose makes all containers before it starts them.
+            Some("create") => join_plain(client, id, plain),
             Some("start") => {
                 self.settle_now(client, id);
-                if let Some((app, colored)) = plain {
-                    let docker = client.docker.clone();
-                    let id = id.clone();
-                    tokio::spawn(async move {
-                        let joined = set_live::join_started(&docker, &app, &colored, &id).await;
-                        if let Err(error) = joined {
-                            tracing::warn!(%error, "a plain service did not join the live network");
-                        }
-                    });
-                }
+                join_plain(client, id, plain);
                 self.send(EngineEvent::Started {
                     id: InstanceId(id.clone()),
                     slot,
@@ -292,11 +286,22 @@ impl Follower {
     }
 }
 
+/// A plain service of an app that is known finds its live color by name from now on.
+fn join_plain(client: &Client, id: &str, plain: Option<(AppName, BTreeSet<String>)>) {
+    let Some((app, colored)) = plain else { return };
+    let (docker, id) = (client.docker.clone(), id.to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = set_live::join_new(&docker, &app, &colored, &id).await {
+            tracing::warn!(%error, "a plain service did not join the live network");
+        }
+    });
+}
+
 /// Only these actions: health checks would flood the stream with exec events (Engines.md §2).
 fn subscribe(docker: &Docker, since: Option<i64>) -> Events<'_> {
     let filters = HashMap::from([
         ("type", vec!["container"]),
-        ("event", vec!["start", "die", "oom", "kill"]),
+        ("event", vec!["create", "start", "die", "oom", "kill"]),
     ]);
     let mut options = EventsOptionsBuilder::default().filters(&filters);
     if let Some(since) = since {

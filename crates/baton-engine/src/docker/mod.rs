@@ -158,6 +158,17 @@ impl Inner {
             .extend(services);
     }
 
+    /// `restart:` of the file, by service, as the app's slots were told last.
+    fn restart_policies(&self, app: &AppName) -> BTreeMap<String, String> {
+        let slots = lock(&self.slots);
+        let of_app = slots.iter().filter(|(slot, _)| slot.app == *app);
+        of_app
+            .filter_map(|(_, memory)| compose_model(&memory.rendering).ok())
+            .flat_map(|model| &model.services)
+            .map(|service| (service.name.clone(), service.restart.clone()))
+            .collect()
+    }
+
     async fn container(
         &self,
         id: &InstanceId,
@@ -237,11 +248,7 @@ impl Engine for DockerEngine {
 
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
         let client = self.inner.client().await?;
-        containers::clear(&client.docker, slot, services).await?;
-        if services.is_empty() {
-            lock(&self.inner.slots).remove(slot);
-        }
-        Ok(())
+        containers::clear(&client.docker, slot, services).await
     }
 
     async fn set_live(
@@ -257,7 +264,11 @@ impl Engine for DockerEngine {
         lock(&self.inner.apps).remove(app);
         let client = self.inner.client().await?;
         let _guard = self.inner.networks.lock().await;
-        live_network::remove(&client.docker, &live_network::name_of(app)).await
+        let policies = self.inner.restart_policies(app);
+        set_live::give_back(&client.docker, app, &policies).await?;
+        live_network::remove(&client.docker, &live_network::name_of(app)).await?;
+        lock(&self.inner.slots).retain(|slot, _| slot.app != *app);
+        Ok(())
     }
 
     async fn prune_images(

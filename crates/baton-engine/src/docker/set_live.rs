@@ -1,6 +1,6 @@
 //! Who answers to the plain service name, and what a reboot revives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bollard::models::ContainerInspectResponse;
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
-use crate::docker::client::{call, failed};
+use crate::docker::client::{call, failed, is_gone};
 use crate::docker::{
     Inner, SlotMemory, compose_model, containers, direct, inspect, labels, live_network, lock,
 };
@@ -75,9 +75,9 @@ fn remember(inner: &Inner, slot: &Slot, rendering: &Rendering, live: bool) {
     );
 }
 
-/// The slot's own containers of a service; where blue has none, the plain ones adopted as `r0`. Being
-/// on the live network is what marks a container as adopted: a plain `api` that nobody adopted never
-/// comes there, and keeps its names.
+/// The slot's own containers of a service; where blue has none, the plain ones adopted as `r0`: those
+/// that are on the live network, or that a green release has just taken over from. A plain `api` that
+/// nobody adopted never is either, and keeps its names.
 async fn members(
     docker: &Docker,
     slot: &Slot,
@@ -85,18 +85,26 @@ async fn members(
     there: &[ContainerInspectResponse],
     live: bool,
 ) -> Result<(Vec<ContainerInspectResponse>, Vec<ContainerInspectResponse>), EngineError> {
-    let own: Vec<_> = there
-        .iter()
-        .filter(|container| inspect::instance(container, false).service == service.name)
-        .cloned()
-        .collect();
+    let of_service = |container: &&ContainerInspectResponse| {
+        inspect::instance(container, false).service == service.name
+    };
+    let own: Vec<_> = there.iter().filter(of_service).cloned().collect();
     if !own.is_empty() || slot.color != Color::Blue {
         return Ok((own, Vec::new()));
     }
+    let green = Slot {
+        app: slot.app.clone(),
+        color: Color::Green,
+    };
+    let taken_over = || async {
+        let there = containers::of_slot(docker, &green).await?;
+        Ok::<bool, EngineError>(there.iter().any(|container| of_service(&container)))
+    };
     let mut plain = containers::plain(docker, &slot.app, Some(&service.name)).await?;
-    plain.retain(|container| {
-        live || live_network::endpoint(container, &model.live_network).is_some()
-    });
+    if !live && !plain.is_empty() && !taken_over().await? {
+        let on_it = |one: &_| live_network::endpoint(one, &model.live_network).is_some();
+        plain.retain(on_it);
+    }
     Ok((own, plain))
 }
 
@@ -148,12 +156,7 @@ async fn leave_users_names(
     container: &ContainerInspectResponse,
     local: bool,
 ) -> Result<(), EngineError> {
-    let own_name = container
-        .name
-        .as_deref()
-        .unwrap_or_default()
-        .trim_start_matches('/')
-        .to_owned();
+    let own_name = own_name(container);
     let endpoints = container
         .network_settings
         .as_ref()
@@ -179,6 +182,50 @@ async fn leave_users_names(
         live_network::set_names(docker, &network, container, own).await?;
     }
     Ok(())
+}
+
+/// The app is taken away and an adopted container runs on: it gets back the names and the restart
+/// policy (by service, where known) that plain Compose gave it. Only those on the live network lost
+/// any.
+pub(super) async fn give_back(
+    docker: &Docker,
+    app: &AppName,
+    policies: &BTreeMap<String, String>,
+) -> Result<(), EngineError> {
+    let live = live_network::name_of(app);
+    let wanted = [format!("{}={app}", labels::COMPOSE_PROJECT)];
+    for container in containers::labelled(docker, &wanted, true).await? {
+        let labels = inspect::labels_of(&container);
+        let service = labels.get(labels::COMPOSE_SERVICE);
+        let (Some(service), Some(_)) = (service, labels::plain_app(&labels)) else {
+            continue;
+        };
+        if live_network::endpoint(&container, &live).is_none() {
+            continue;
+        }
+        if let Some(policy) = policies.get(service) {
+            let id = container.id.as_deref().unwrap_or_default();
+            containers::set_restart_policy(docker, id, policy).await?;
+        }
+        let networks = container.network_settings.as_ref();
+        let networks = networks.and_then(|settings| settings.networks.clone());
+        let nameless = networks
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(name, end)| {
+                *name != live && !end.aliases.iter().flatten().any(|alias| alias == service)
+            });
+        for (network, _) in nameless {
+            let names = [service.clone(), own_name(&container)];
+            live_network::set_names(docker, &network, &container, &names).await?;
+        }
+    }
+    Ok(())
+}
+
+fn own_name(container: &ContainerInspectResponse) -> String {
+    let name = container.name.as_deref().unwrap_or_default();
+    name.trim_start_matches('/').to_owned()
 }
 
 async fn await_quiet(container: &ContainerInspectResponse) {
@@ -209,8 +256,8 @@ async fn join_plain(
     Ok(())
 }
 
-/// A plain container that has just started, of an app with a live network.
-pub(super) async fn join_started(
+/// A plain container that was just made or started, of an app with a live network.
+pub(super) async fn join_new(
     docker: &Docker,
     app: &AppName,
     colored: &BTreeSet<String>,
@@ -220,10 +267,12 @@ pub(super) async fn join_started(
     if live_network::inspect(docker, &network).await?.is_none() {
         return Ok(());
     }
-    let container = call(docker.inspect_container(id, None))
-        .await
-        .map_err(failed("looking at a container that has started"))?;
-    join_one(docker, colored, &network, &container).await;
+    match call(docker.inspect_container(id, None)).await {
+        Ok(container) => join_one(docker, colored, &network, &container).await,
+        // Made and gone: `compose run`, or a start that failed.
+        Err(error) if is_gone(&error) => {}
+        Err(error) => return Err(failed("looking at a plain container that is new")(error)),
+    }
     Ok(())
 }
 
