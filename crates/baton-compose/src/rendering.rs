@@ -57,7 +57,8 @@ pub struct SharedResource {
     pub key: String,
     /// Compose project for the label; None for an `external` one, which is made without labels.
     pub project: Option<String>,
-    /// `driver`, `driver_opts`, `internal`, `ipam`, `labels`, … as the file says.
+    /// `driver`, `driver_opts`, `internal`, `ipam`, `labels`, … as `docker compose config` prints
+    /// them: `$` stands as `$$`.
     pub definition: Value,
 }
 

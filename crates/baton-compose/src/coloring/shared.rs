@@ -53,7 +53,7 @@ impl Coloring<'_> {
                 SharedResource {
                     key: key.clone(),
                     project: (!external).then(|| self.app.to_string()),
-                    definition: super::unescaped(&Value::Object(definition)),
+                    definition: Value::Object(definition),
                 },
             );
         }
