@@ -5,11 +5,13 @@
 //! nothing of loom, so two stand in: the routing table is the number of the instance it routes to, in
 //! one atomic; and [`Wake`] is `Notify` as `Instance` uses it: whoever asked before a notification is
 //! woken by it.
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 }
 #[path = "../src/gate.rs"]
+#[allow(unreachable_pub, reason = "it is a module of the library")]
 mod gate;
 
 use gate::Gate;

@@ -1,5 +1,6 @@
 //! Out of file descriptors: accepting pauses without spinning, and goes on when there are some again.
 //! Alone in its file, because the limit is the whole process's.
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 #[path = "edge/origin.rs"]
 mod origin;

@@ -112,7 +112,7 @@ async fn each_rule() {
     ];
     let with = |more: Fields<'static>| [get.as_slice(), more].concat();
     let malformed = Outcome::Reset(PROTOCOL_ERROR);
-    let cases: Vec<(&str, Vec<(&str, &str)>, Outcome)> = vec![
+    let cases = vec![
         ("a plain request", with(&[]), Outcome::Status(200)),
         (
             "Host that agrees",

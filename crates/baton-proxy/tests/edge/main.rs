@@ -1,5 +1,6 @@
 //! Listeners, TLS, routing and HTTP/2 against a real app, each file named after its promise. One program,
 //! because linking is what takes the time.
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod h2_bodies_stream_both_ways;
 mod h2_connection_is_for_the_hosts_of_its_certificate;
