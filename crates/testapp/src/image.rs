@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The `testapp` binary beside the running test (`…/debug/deps/the_test` → `…/debug/testapp`), built
 /// first when it is not there: Cargo does not build the binaries of a dependency.
@@ -112,7 +113,10 @@ struct BuildFolder(PathBuf);
 
 impl BuildFolder {
     fn new(name: &str) -> io::Result<BuildFolder> {
-        let unique = format!("{}-{}", name.replace(':', "-"), std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = name.replace(':', "-");
+        let unique = format!("{name}-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(unique);
         std::fs::create_dir_all(&path)?;
         Ok(BuildFolder(path))
