@@ -1,0 +1,109 @@
+//! Another service of the same compose file calls `http://api:8080` without pause: it always reaches
+//! the live color, never a candidate, and no call fails.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::kit::machine::PATIENCE;
+use crate::kit::{App, Engine, Machine, wait_for};
+
+fn deploys() -> u64 {
+    std::env::var("BATON_TEST_DEPLOYS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20)
+}
+
+/// The tally of the `caller` service, through its own address.
+fn calls(app: &App) -> Value {
+    let id = crate::kit::app::docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        &format!("name={}-caller", app.name()),
+    ]);
+    let ip = crate::kit::app::docker(&[
+        "inspect",
+        "-f",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}",
+        &id,
+    ]);
+    let first = ip.split_whitespace().next().unwrap_or_default();
+    let address = format!("{first}:8080")
+        .parse()
+        .unwrap_or_else(|_| panic!("no address of the caller: {ip:?}"));
+    let (_, _, body) = crate::kit::machine::get(address, "caller", "/calls").unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+fn write(app: &mut App, version: u64) {
+    app.version(&format!("v{version}"));
+    let text = app.compose();
+    let image = crate::kit::app::image();
+    app.write_file(
+        "compose.yaml",
+        &format!(
+            "{text}  caller:\n    image: {image}\n    command: [call, \"http://api:8080/\"]\n"
+        ),
+    );
+}
+
+#[test]
+fn internal_caller_reaches_the_live_color_without_a_gap() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Docker, "caller");
+    // The candidate takes its time, so that a call which strayed there would be seen.
+    app.variable("HEALTH_DELAY_MS", "300");
+    write(&mut app, 1);
+    machine.deploy(&app, &[]);
+    wait_for("the caller to reach the app", PATIENCE, || {
+        (calls(&app)["by_release"]["r1"].as_u64() > Some(20)).then_some(())
+    });
+    let before = calls(&app);
+    for number in 2..=deploys() + 1 {
+        write(&mut app, number);
+        machine.deploy(&app, &["--wait", "drained"]);
+        let release = format!("r{number}");
+        wait_for("the caller to reach the new release", PATIENCE, || {
+            (calls(&app)["by_release"][&release].as_u64() > Some(5)).then_some(())
+        });
+        let now = calls(&app);
+        assert_eq!(
+            now["failed"],
+            before["failed"],
+            "after deploy {number}: {now}\n{}",
+            machine.log()
+        );
+    }
+    let after = calls(&app);
+    println!(
+        "{} deploys, {} internal calls, {} failed",
+        deploys(),
+        after["calls"],
+        after["failed"]
+    );
+}
+
+/// While a candidate waits for its health, nobody may get an answer from it.
+#[test]
+fn candidate_never_answers_internal_calls() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Docker, "stray");
+    write(&mut app, 1);
+    machine.deploy(&app, &[]);
+    wait_for("the caller to reach the app", PATIENCE, || {
+        (calls(&app)["by_release"]["r1"].as_u64() > Some(20)).then_some(())
+    });
+    app.variable("HEALTH_FAIL", "1");
+    app.policy(
+        "health",
+        "{ path: /healthz, interval: 100ms, startup_timeout: 4s }",
+    );
+    write(&mut app, 2);
+    let ran = machine.baton(&app, &["deploy", "--json"]);
+    assert_eq!(ran.code, 3, "{ran}");
+    std::thread::sleep(Duration::from_millis(500));
+    let tally = calls(&app);
+    assert_eq!(tally["by_release"]["r2"], Value::Null, "{tally}");
+}

@@ -1,0 +1,367 @@
+//! A daemon of its own, in a folder of its own, on free ports of loopback.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{App, wait_for};
+
+/// Long enough for a busy machine with two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Machine {
+    folder: TempDir,
+    daemon: Option<Child>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+}
+
+impl Machine {
+    /// A daemon that serves on loopback.
+    pub(crate) fn start() -> Machine {
+        Machine::start_with(&[], &[])
+    }
+
+    /// With more arguments of `baton serve` and more environment for it.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Machine {
+        let mut machine = Machine {
+            folder: tempfile::Builder::new()
+                .prefix("baton-test-")
+                .tempdir()
+                .unwrap(),
+            daemon: None,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: environment
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+            http: free_port(),
+            https: free_port(),
+        };
+        machine.up();
+        machine
+    }
+
+    /// Starts the daemon (again) on the same folder and ports; returns when its socket answers.
+    pub(crate) fn up(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        let child = Command::new(baton())
+            .args([
+                "serve",
+                "--http",
+                &self.http.to_string(),
+                "--https",
+                &self.https.to_string(),
+            ])
+            .arg("--data")
+            .arg(self.folder.path().join("data"))
+            .arg("--socket")
+            .arg(self.socket())
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(child);
+        wait_for("the daemon to answer", PATIENCE, || {
+            self.assert_running();
+            self.run(Path::new("/"), &["status", "--json"])
+                .ok()
+                .then_some(())
+        });
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self
+            .daemon
+            .as_mut()
+            .and_then(|child| child.try_wait().unwrap())
+        {
+            panic!("the daemon ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Changes what the daemon gets when it is started next.
+    pub(crate) fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+    }
+
+    /// kill -9, and wait until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Waits until the daemon has ended by itself (a planted fault).
+    pub(crate) fn wait_until_down(&mut self) {
+        wait_for("the daemon to end", PATIENCE, || {
+            self.daemon
+                .as_mut()
+                .is_none_or(|child| child.try_wait().unwrap().is_some())
+                .then_some(())
+        });
+        self.daemon = None;
+    }
+
+    pub(crate) fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("baton.sock")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("daemon.log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// `baton ARGS…` in `folder`, ready to be spawned.
+    pub(crate) fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(baton());
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env("BATON_SOCKET", self.socket())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// `baton ARGS…` in `folder`, to its end.
+    pub(crate) fn run(&self, folder: &Path, arguments: &[&str]) -> Ran {
+        Ran::from(self.command(folder, arguments).output().unwrap())
+    }
+
+    /// `baton ARGS…` in the app's folder, with the app's environment.
+    pub(crate) fn baton(&self, app: &App, arguments: &[&str]) -> Ran {
+        Ran::from(self.app_command(app, arguments).output().unwrap())
+    }
+
+    pub(crate) fn app_command(&self, app: &App, arguments: &[&str]) -> Command {
+        let mut command = self.command(app.folder(), arguments);
+        command.envs(app.environment());
+        command
+    }
+
+    /// `baton deploy --json` that must succeed; its result.
+    pub(crate) fn deploy(&self, app: &App, more: &[&str]) -> Value {
+        let mut arguments = vec!["deploy", "--json"];
+        arguments.extend(more);
+        let ran = self.baton(app, &arguments);
+        assert_eq!(
+            ran.code,
+            0,
+            "baton {arguments:?}: {ran}\ndaemon:\n{}",
+            self.log()
+        );
+        ran.result()
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let ran = self.run(Path::new("/"), &["status", "--json"]);
+        assert_eq!(ran.code, 0, "{ran}");
+        ran.result()
+    }
+
+    /// The app's part of the status.
+    pub(crate) fn app_status(&self, app: &App) -> Value {
+        let status = self.status();
+        let apps = status["apps"].as_array().expect("apps");
+        apps.iter()
+            .find(|entry| entry["name"] == app.name())
+            .cloned()
+            .unwrap_or(Value::Null)
+    }
+
+    /// `blue` or `green`.
+    pub(crate) fn live(&self, app: &App) -> String {
+        self.app_status(app)["live"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    pub(crate) fn role(&self, app: &App, color: &str) -> String {
+        self.app_status(app)["colors"][color]["role"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// GET over plain HTTP: status, head, body.
+    pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String, String) {
+        get(self.http, host, path)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()))
+    }
+
+    /// `release` of the app that answers now.
+    pub(crate) fn answering_release(&self, app: &App) -> String {
+        let (status, _, body) = self.get(app.host(), "/");
+        assert_eq!(status, 200, "{body}");
+        let json: Value = serde_json::from_str(&body).unwrap();
+        json["release"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- the daemon's log ----\n{}", self.log());
+        }
+        // Its apps go first: a process instance outlives its daemon by design.
+        if self.daemon.is_some() {
+            let status = self.run(Path::new("/"), &["status", "--json"]);
+            let names: Vec<String> = status
+                .lines()
+                .last()
+                .and_then(|line| line["apps"].as_array().cloned())
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|entry| entry["name"].as_str().map(ToOwned::to_owned))
+                .collect();
+            for name in names {
+                self.run(Path::new("/"), &["remove", "--yes", "--app", &name]);
+            }
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn ok(&self) -> bool {
+        self.code == 0
+    }
+
+    /// Every line of standard output that is JSON.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// The last line of `--json`.
+    pub(crate) fn result(&self) -> Value {
+        let last = self
+            .stdout
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or_default();
+        serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("last line is no JSON ({error}): {self}"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "exit code {}\nstdout:\n{}\nstderr:\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+pub(crate) fn baton() -> &'static str {
+    env!("CARGO_BIN_EXE_baton")
+}
+
+/// The test app's static binary, which stands beside `baton`.
+pub(crate) fn testapp() -> PathBuf {
+    let path = Path::new(baton()).with_file_name("testapp");
+    assert!(
+        path.exists(),
+        "{} is missing: build the whole workspace (cargo build --workspace)",
+        path.display()
+    );
+    path
+}
+
+/// A port of loopback below the range from which the kernel takes its own, so that nobody takes it
+/// while the daemon is down.
+pub(crate) fn free_port() -> SocketAddr {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 1_000) as u16 * 12;
+    for _ in 0..12_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (start + step) % 12_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port between 20000 and 32000");
+}
+
+/// One GET on a connection of its own: status, head, body.
+pub(crate) fn get(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+) -> std::io::Result<(u16, String, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
+    Ok((status, head.to_owned(), body.to_owned()))
+}

@@ -1,0 +1,23 @@
+//! A machine with a daemon, an app in a folder, and waiting on conditions.
+
+pub(crate) mod app;
+pub(crate) mod machine;
+pub(crate) mod private_engine;
+pub(crate) mod tls;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use app::{App, Engine};
+pub(crate) use machine::{Machine, Ran};
+
+/// Waits until `look` gives something; panics after `limit` with what was waited for.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

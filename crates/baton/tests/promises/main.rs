@@ -1,0 +1,23 @@
+//! What Baton promises its users, one module a promise, on the real parts: the real binary, a real
+//! Docker Engine with Compose, real processes, a real nginx. One test binary, so that it is linked once.
+//!
+//! Every test makes its own daemon, folders and app names, takes away what it made, and prints the
+//! daemon's log when it fails.
+
+mod kit;
+
+mod apps_share_a_machine;
+mod behind_nginx;
+mod broken_release_never_serves;
+mod daemon_killed_at_every_step;
+mod disk_without_room_is_refused;
+mod engine_restart_is_not_noticed;
+mod existing_compose_file_works;
+mod fifty_deploys_lose_nothing;
+mod in_flight_request_is_answered_by_old_color;
+mod internal_callers_follow_the_switch;
+mod killed_instance_comes_back;
+mod one_deploy_at_a_time;
+mod paused_app_holds_requests;
+mod plain_compose_app_is_adopted;
+mod rollback_needs_no_file;
