@@ -40,27 +40,36 @@ pub enum Later {
 #[derive(Debug, Args)]
 pub struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    _rest: Vec<OsString>,
+    rest: Vec<OsString>,
 }
 
 impl Later {
+    fn parts(&self) -> (&'static str, &Anything) {
+        match self {
+            Later::Stage(rest) => ("stage", rest),
+            Later::Promote(rest) => ("promote", rest),
+            Later::Canary(rest) => ("canary", rest),
+            Later::Maintenance(rest) => ("maintenance", rest),
+            Later::Observe(rest) => ("observe", rest),
+            Later::Init(rest) => ("init", rest),
+            Later::Import(rest) => ("import", rest),
+            Later::Load(rest) => ("load", rest),
+            Later::Doctor(rest) => ("doctor", rest),
+            Later::Install(rest) => ("install", rest),
+            Later::Uninstall(rest) => ("uninstall", rest),
+            Later::Upgrade(rest) => ("upgrade", rest),
+        }
+    }
+
+    /// `--json` behind arguments that nobody reads yet.
+    #[must_use]
+    pub fn wants_json(&self) -> bool {
+        self.parts().1.rest.iter().any(|word| word == "--json")
+    }
+
     /// `baton stage: not supported yet`.
     #[must_use]
     pub fn refuse(&self) -> CliError {
-        let name = match self {
-            Later::Stage(_) => "stage",
-            Later::Promote(_) => "promote",
-            Later::Canary(_) => "canary",
-            Later::Maintenance(_) => "maintenance",
-            Later::Observe(_) => "observe",
-            Later::Init(_) => "init",
-            Later::Import(_) => "import",
-            Later::Load(_) => "load",
-            Later::Doctor(_) => "doctor",
-            Later::Install(_) => "install",
-            Later::Uninstall(_) => "uninstall",
-            Later::Upgrade(_) => "upgrade",
-        };
-        CliError::NotYet(format!("baton {name}"))
+        CliError::NotYet(format!("baton {}", self.parts().0))
     }
 }

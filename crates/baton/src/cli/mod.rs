@@ -136,7 +136,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
-    let out = cli.global.out();
+    let out = match &cli.command {
+        Command::Later(later) => Out::new(cli.global.json || later.wants_json()),
+        _ => cli.global.out(),
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

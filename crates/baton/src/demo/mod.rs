@@ -21,11 +21,10 @@ use baton_deploy::status::{AppStatus, Status};
 use testapp::load::{Load, Plan};
 
 use self::figures::Figures;
-use self::stage::{APP, Release, Stage};
+use self::stage::{Release, Stage};
 use self::streams::Streams;
 use crate::error::CliError;
 use crate::show::Out;
-use crate::wire::Receipts;
 
 /// Client connections that send one request after the other.
 const CONNECTIONS: usize = 16;
@@ -100,15 +99,7 @@ async fn play(stage: &Stage, out: Out) -> Result<Figures, CliError> {
     let load = tokio::task::spawn_blocking(move || load.stop())
         .await
         .map_err(|error| CliError::other("the load", error))?;
-    let receipts: Receipts = stage
-        .client()
-        .get(&format!("/v1/apps/{APP}/receipts?limit=10"))
-        .await?;
-    Ok(Figures {
-        load,
-        streams,
-        receipts: receipts.receipts,
-    })
+    Ok(Figures { load, streams })
 }
 
 /// Waits until the color that was live has answered all it had: streams are not passed on in this

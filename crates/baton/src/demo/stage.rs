@@ -17,7 +17,7 @@ use crate::show::Out;
 use crate::wire::{DaemonInfo, Done};
 
 /// The demo's app.
-pub const APP: &str = "demo";
+const APP: &str = "demo";
 /// A daemon starts in a fraction of a second, on a slow machine too.
 const STARTED: Duration = Duration::from_secs(10);
 /// Longer than an instance's `stop_grace_period` here.

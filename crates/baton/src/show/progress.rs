@@ -101,18 +101,19 @@ impl View {
                 let mark = self.out.paint.green("✓");
                 self.end_step(*step, &line(&mark, *step, &millis(*ms)));
             }
-            Progress::StepFailed { step, ms, error } => {
+            Progress::StepFailed { step, ms, .. } => {
                 let mark = self.out.paint.red("✗");
-                let text = format!("{}  {error}", millis(*ms));
+                // Why stands in the result, which comes when everything is undone.
+                let text = format!("failed after {}", millis(*ms));
                 self.end_step(*step, &line(&mark, *step, &text));
             }
             Progress::UndoStarted { .. } => {}
             Progress::UndoFinished { step } => {
-                self.remark(&line("↩", *step, "undone"));
+                self.end_step(*step, &line("↩", *step, "undone"));
             }
             Progress::UndoFailed { step, error } => {
                 let mark = self.out.paint.red("✗");
-                self.remark(&line(&mark, *step, &format!("not undone: {error}")));
+                self.end_step(*step, &line(&mark, *step, &format!("not undone: {error}")));
             }
             Progress::Result(outcome) => self.result(outcome),
             Progress::Drained(outcome) => self.drained(outcome),
@@ -121,7 +122,9 @@ impl View {
 
     fn note(&mut self, step: StepName, text: &str) {
         match &mut self.live {
-            Some(live) => live.note(step, text),
+            // Memory and disk are to be seen in any case; other notes give way to the next one.
+            Some(live) if step != StepName::Preflight => live.note(step, text),
+            Some(_) => self.remark(&format!("  {} {text}", self.out.paint.dim("·"))),
             None => self.remark(&format!("    {step}: {text}")),
         }
     }
@@ -133,20 +136,23 @@ impl View {
         }
     }
 
-    /// How the command's part ended; the error itself is said on standard error by `main`.
+    /// How the command's part ended. With `--wait drained` the list goes on below it.
     fn result(&mut self, outcome: &Outcome) {
-        if let Some(live) = &mut self.live
-            && !(self.with_tail && outcome.ok)
-        {
-            live.close();
+        if !(self.with_tail && outcome.ok) {
+            self.close();
         }
         self.remark(&verdict(outcome, self.out.paint));
     }
 
-    fn drained(&mut self, outcome: &Outcome) {
-        if let Some(live) = &mut self.live {
+    /// Leaves the step list as it is; what follows is printed below it.
+    fn close(&mut self) {
+        if let Some(live) = self.live.take() {
             live.close();
         }
+    }
+
+    fn drained(&mut self, outcome: &Outcome) {
+        self.close();
         let text = match &outcome.receipt {
             Some(receipt) => receipt::render(receipt, self.out.paint),
             None => verdict(outcome, self.out.paint),
@@ -157,9 +163,7 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        if let Some(live) = &mut self.live {
-            live.close();
-        }
+        self.close();
     }
 }
 
@@ -271,7 +275,7 @@ impl Live {
     }
 
     /// Takes away what will not come any more and leaves the rest on the screen.
-    fn close(&mut self) {
+    fn close(self) {
         for (_, bar) in &self.steps {
             if !bar.is_finished() {
                 bar.disable_steady_tick();

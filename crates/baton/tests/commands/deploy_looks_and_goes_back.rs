@@ -123,13 +123,16 @@ fn status_has_its_contract(stage: &Stage) {
 #[test]
 fn waiting_for_the_drain_ends_with_the_receipt() {
     let stage = Stage::start();
-    stage.write(&[("VERSION", "one")]);
-    stage.ok(&["deploy"]);
     // Not kept warm, so that the tail ends at once.
-    stage.write(&[("VERSION", "two")]);
-    let file = stage.folder().join("compose.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("keep_warm: 1m", "keep_warm: 0s")).unwrap();
+    let write = |version| {
+        stage.write(&[("VERSION", version)]);
+        let file = stage.folder().join("compose.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("keep_warm: 1m", "keep_warm: 0s")).unwrap();
+    };
+    write("one");
+    stage.ok(&["deploy"]);
+    write("two");
 
     let waited = stage.ok(&["deploy", "--wait", "drained"]);
     assert!(waited.out.contains("receipt of deploy"), "{}", waited.out);
