@@ -173,3 +173,15 @@ async fn an_engine_that_goes_away_and_comes_back_is_told_once_each() {
         EngineEvent::Started { .. }
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_is_an_error_and_not_a_wait() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("docker.sock");
+    // Accepted by the kernel, never answered.
+    let _hung = UnixListener::bind(&path).expect("a socket");
+    let engine = DockerEngine::at(format!("unix://{}", path.display()));
+    let check = timeout(PATIENCE, engine.check()).await.expect("an end");
+    let error = check.expect_err("no answer").to_string();
+    assert!(error.contains("no answer in time"), "{error}");
+}

@@ -12,6 +12,8 @@ use crate::EngineError;
 
 /// No call of the API may hang for ever: a hung engine must look like a lost one.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first question is a small one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Oldest API that Baton speaks: Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
 
@@ -57,7 +59,7 @@ pub(super) async fn connect(host: &str) -> Result<Client, EngineError> {
         let info = docker.info().await?;
         Ok::<_, Error>((docker, info))
     };
-    let (docker, info) = match tokio::time::timeout(CALL_TIMEOUT, asking).await {
+    let (docker, info) = match tokio::time::timeout(CONNECT_TIMEOUT, asking).await {
         Ok(answer) => answer.map_err(|error| unreachable(host, &error))?,
         Err(_) => return Err(unreachable(host, &Error::RequestTimeoutError)),
     };
