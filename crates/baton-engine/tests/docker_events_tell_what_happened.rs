@@ -159,6 +159,9 @@ async fn an_engine_that_goes_away_and_comes_back_is_told_once_each() {
 
     let path = door.shut().await;
     wait_for(&mut events, &EngineEvent::Lost).await;
+    // What happens meanwhile is told afterwards, and nothing twice.
+    docker(&["start", &instance.id.0]);
+    docker(&["kill", &instance.id.0]);
     let error = engine.check().await.expect_err("no engine");
     assert!(
         error.to_string().contains("systemctl start docker"),
@@ -167,6 +170,10 @@ async fn an_engine_that_goes_away_and_comes_back_is_told_once_each() {
     let _door = Door::open(path);
     wait_for(&mut events, &EngineEvent::Back).await;
     engine.check().await.expect("an engine");
+    let missed = event_of(&mut events, &instance.id).await;
+    assert!(matches!(missed, EngineEvent::Started { .. }), "{missed:?}");
+    let missed = event_of(&mut events, &instance.id).await;
+    assert!(matches!(missed, EngineEvent::Exited { .. }), "{missed:?}");
     engine.restart(&instance.id).await.expect("restart");
     assert!(matches!(
         event_of(&mut events, &instance.id).await,

@@ -4,7 +4,7 @@
 //! receivers list everything anew on [`EngineEvent::Back`]. No event of a living engine is missed:
 //! each subscription asks for those since a moment before it, and those seen already are dropped.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ const PULSES_MISSED: u32 = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
+/// More events than a second of trouble has.
+const TOLD_KEPT: usize = 512;
 /// In a second: `--since` counts those.
 const NANOS: i64 = 1_000_000_000;
 
@@ -39,7 +41,8 @@ pub(super) async fn follow(inner: Arc<Inner>) {
         inner,
         witness: Witness::default(),
         dying: HashMap::new(),
-        last_nanos: 0,
+        told: VecDeque::with_capacity(TOLD_KEPT),
+        floor: None,
         since: None,
     };
     let mut lost = false;
@@ -75,8 +78,11 @@ struct Follower {
     witness: Witness,
     /// Containers whose end was seen and not yet told, because an `oom` event may follow.
     dying: HashMap<String, Dying>,
-    /// Time of the newest event seen, nanoseconds of the engine's clock.
-    last_nanos: i64,
+    /// Newest events taken, to know a repeat. Not just the newest time: the engine may send events
+    /// of the same moment out of order.
+    told: VecDeque<(i64, String, String)>,
+    /// Nanoseconds of the engine's clock at the first subscription: older events are nobody's news.
+    floor: Option<i64>,
     /// Seconds of the engine's clock from which on the next subscription asks.
     since: Option<i64>,
 }
@@ -115,10 +121,7 @@ impl Follower {
     /// Until the stream ends or the engine does not answer any more; returns why.
     async fn listen(&mut self, client: &Client) -> String {
         let since = self.since.or(client.time.map(|nanos| nanos / NANOS));
-        if self.last_nanos == 0 {
-            // What happened before the first subscription is nobody's news.
-            self.last_nanos = client.time.unwrap_or(0);
-        }
+        self.floor = self.floor.or(client.time);
         let mut events = subscribe(&client.docker, since);
         let mut pulse = interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -151,17 +154,14 @@ impl Follower {
     }
 
     async fn take(&mut self, client: &Client, event: &EventMessage) {
-        let nanos = event.time_nano.unwrap_or(0);
-        // A repeat, from a subscription that reached back.
-        if nanos != 0 && nanos <= self.last_nanos {
-            return;
-        }
-        self.last_nanos = nanos;
-        self.since = event.time.or(self.since);
         let Some(actor) = &event.actor else { return };
         let (Some(id), Some(attributes)) = (&actor.id, &actor.attributes) else {
             return;
         };
+        if !self.is_news(event, id) {
+            return;
+        }
+        self.since = event.time.max(self.since);
         let slot = labels::slot(attributes);
         let plain = labels::plain_app(attributes).and_then(|app| {
             lock(&self.inner.apps)
@@ -198,6 +198,24 @@ impl Follower {
             }
             _ => {}
         }
+    }
+
+    /// A subscription reaches back to the last second that was seen, and so repeats some.
+    fn is_news(&mut self, event: &EventMessage, id: &str) -> bool {
+        let nanos = event.time_nano.unwrap_or(0);
+        let key = (
+            nanos,
+            id.to_owned(),
+            event.action.clone().unwrap_or_default(),
+        );
+        if self.floor.is_some_and(|floor| nanos <= floor) || self.told.contains(&key) {
+            return false;
+        }
+        if self.told.len() == TOLD_KEPT {
+            self.told.pop_front();
+        }
+        self.told.push_back(key);
+        true
     }
 
     async fn died(
