@@ -14,21 +14,20 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::answer::{Answer, accepts_html};
-use crate::buffer::Buffer;
+use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::{Attempts, Repeat};
-use crate::exchange::relay::{Asked, End, Relay};
-use crate::exchange::request::{Request, upgrade_passed_on};
-use crate::exchange::response::Client;
+use crate::exchange::bridge::{Bridge, BridgeEnd};
+use crate::exchange::relay::{End, Relay};
+use crate::exchange::stream;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::upload::Upload;
-use crate::forwarded::Forwarded;
-use crate::h1::{BodyLength, Field, FieldStore, HeadLimits, Parsed, RequestHead, parse_request};
+use crate::h1::{FieldStore, Parsed, parse_request};
 use crate::hold::{self, Connection as Upstream, Held, NoPlace, Place};
 use crate::interrupt::Registration;
 use crate::io::{ClientEnd, ClientStream, Peer};
 use crate::route::{Protocol, Route};
+use crate::upstream::h2c::Sender;
 use crate::upstream::pool::Reuse;
 use crate::worker::WorkerContext;
 
@@ -40,6 +39,10 @@ const DISCARDED: usize = 256 * 1024;
 const DISCARDING: Duration = Duration::from_secs(2);
 /// How long a client is given to take the last answer before its connection is closed for good.
 const LINGER: Duration = Duration::from_secs(2);
+
+mod pending;
+
+use pending::{Own, Pending, admit, head_limits, render};
 
 pub(crate) async fn serve(worker: Rc<WorkerContext>, peer: Peer, stream: ClientStream) {
     let _registered = poll_fn(|cx| Poll::Ready(Registration::new(&worker, cx))).await;
@@ -79,26 +82,8 @@ enum Next {
 /// What came instead of bytes, or of them.
 enum Incoming {
     Request(Pending),
-    Own {
-        answer: Answer,
-        html: bool,
-        head_only: bool,
-        /// The next request may follow.
-        keep_alive: bool,
-    },
+    Own(Own),
     Closed,
-}
-
-/// A request that has a route and has not been answered.
-struct Pending {
-    upload: Upload,
-    route: Arc<Route>,
-    asked: Asked,
-    safe: bool,
-    idempotent: bool,
-    html: bool,
-    /// No body follows the head.
-    bodiless: bool,
 }
 
 impl Connection {
@@ -111,12 +96,7 @@ impl Connection {
                 self.since = Instant::now();
                 next
             }
-            Incoming::Own {
-                answer,
-                html,
-                head_only,
-                keep_alive,
-            } => Box::pin(self.say(answer, html, head_only, keep_alive)).await,
+            Incoming::Own(own) => Box::pin(self.say(own)).await,
         }
     }
 
@@ -170,10 +150,10 @@ impl Connection {
             return Poll::Pending;
         }
         Poll::Ready(if self.begun.is_some() {
-            own(Answer::new(
+            Incoming::Own(Own::last(Answer::new(
                 408,
                 "The head of the request did not come in time.",
-            ))
+            )))
         } else {
             Incoming::Closed
         })
@@ -190,7 +170,10 @@ impl Connection {
             Err(refusal) => {
                 tracing::debug!(client = %self.peer.address, %refusal, section = refusal.section(), "refused");
                 let text = format!("{refusal} ({}).", refusal.section());
-                return Some(own(Answer::new(refusal.status(), text)));
+                return Some(Incoming::Own(Own::last(Answer::new(
+                    refusal.status(),
+                    text,
+                ))));
             }
         };
         let (length, whole) = (head.length, head.length == self.end.input.len());
@@ -199,9 +182,9 @@ impl Connection {
         self.served = true;
         let mut pending = match admitted {
             Ok(pending) => pending,
-            Err(incoming) => {
+            Err(own) => {
                 self.end.input.consume(&self.worker.buffers, length);
-                return Some(incoming);
+                return Some(Incoming::Own(own));
             }
         };
         if whole {
@@ -218,11 +201,13 @@ impl Connection {
     async fn exchange(&mut self, mut pending: Pending) -> Next {
         let mut attempts = Attempts::default();
         loop {
-            let first = pending
-                .upload
-                .take_first(&mut self.end.input, &self.worker.buffers);
-            if let Err(answer) = first {
-                return self.refuse(answer, &pending).await;
+            // An h2c instance gets the body in another framing.
+            if pending.route.protocol == Protocol::Http1 {
+                let input = &mut self.end.input;
+                let first = pending.upload.take_first(input, &self.worker.buffers);
+                if let Err(answer) = first {
+                    return self.refuse(answer, &pending).await;
+                }
             }
             let repeat = pending.repeat();
             let reuse = attempts.reuse(repeat);
@@ -240,9 +225,11 @@ impl Connection {
             let (stream, reused) = match place.connection {
                 Upstream::Http1 { stream, reused } => (stream, reused),
                 Upstream::H2c(sender) => {
-                    drop((account, sender));
-                    let answer = Answer::new(502, "h2c");
-                    return self.refuse(answer, &pending).await;
+                    match Box::pin(self.bridge(&mut pending, account, sender, &mut attempts)).await
+                    {
+                        Some(next) => return next,
+                        None => continue,
+                    }
                 }
             };
             let mut relay = Relay::new(account, stream, pending.asked);
@@ -279,27 +266,68 @@ impl Connection {
                 drop(relay);
                 self.refuse(answer, pending).await
             }
-            End::Cut => {
-                self.closes_kept_alive(pending);
-                if relay.ends_by_close() {
-                    // Only a reset tells this client that the answer is not whole.
-                    let _ = self.end.stream.socket().set_zero_linger();
-                }
-                Next::Close
-            }
+            End::Cut => self.cut(pending, relay.ends_by_close()),
         }
+    }
+
+    /// The same with an h2c instance. None: the request goes out once more.
+    async fn bridge(
+        &mut self,
+        pending: &mut Pending,
+        account: Account,
+        sender: Sender,
+        attempts: &mut Attempts,
+    ) -> Option<Next> {
+        let idle = account.route.limits.idle;
+        let (worker, peer) = (Rc::clone(&self.worker), self.peer);
+        let mut bridge = match pending.h2c_request(&peer) {
+            Ok(request) => Bridge::new(pending.asked, &pending.upload, idle, |body| {
+                let request = request.map(|none| body.unwrap_or(none));
+                Box::pin(stream::send_h2c(worker, account, sender, request, peer))
+            }),
+            Err(answer) => return Some(self.refuse(answer, pending).await),
+        };
+        let upload = &mut pending.upload;
+        let end = poll_fn(|cx| bridge.poll(cx, upload, &mut self.end, &self.worker)).await;
+        let ends_by_close = bridge.ends_by_close();
+        drop(bridge);
+        Some(match end {
+            BridgeEnd::Over(End::Answered { keep_alive }) => self.follow(pending, keep_alive).await,
+            BridgeEnd::Over(End::Own(answer)) => self.refuse(answer, pending).await,
+            BridgeEnd::Over(End::Cut) => self.cut(pending, ends_by_close),
+            BridgeEnd::Over(_) => Next::Close,
+            BridgeEnd::NoAnswer { account, sent } => {
+                let repeat = Repeat {
+                    whole: pending.bodiless,
+                    unsent: !sent && pending.bodiless,
+                    ..pending.repeat()
+                };
+                if attempts.again(&account, true, repeat) {
+                    return None;
+                }
+                account.broke();
+                account.failed();
+                let app = &account.route.app;
+                let text = format!("{app} closed the connection without an answer.");
+                self.refuse(Answer::new(502, text), pending).await
+            }
+        })
     }
 
     /// The answer has gone; what is left is the rest of a request that was answered early.
     async fn answered(&mut self, relay: Relay, pending: &mut Pending, keep_alive: bool) -> Next {
-        let done = pending.upload.is_done();
-        if done {
+        if pending.upload.is_done() {
             relay.give_back(&pending.upload, &self.worker);
         } else {
             // The instance is done with it.
             drop(relay);
         }
-        if keep_alive && (done || self.discard(&mut pending.upload).await) {
+        self.follow(pending, keep_alive).await
+    }
+
+    /// What follows an answer that has gone.
+    async fn follow(&mut self, pending: &mut Pending, keep_alive: bool) -> Next {
+        if keep_alive && self.discard(&mut pending.upload).await {
             return Next::Request;
         }
         self.closes_kept_alive(pending);
@@ -307,8 +335,21 @@ impl Connection {
         Next::Close
     }
 
+    /// The answer broke off in the middle.
+    fn cut(&self, pending: &Pending, ends_by_close: bool) -> Next {
+        self.closes_kept_alive(pending);
+        if ends_by_close {
+            // Only a reset tells this client that the answer is not whole.
+            let _ = self.end.stream.socket().set_zero_linger();
+        }
+        Next::Close
+    }
+
     /// Reads the rest of a request that has been answered, if it is short. True: another may follow.
     async fn discard(&mut self, upload: &mut Upload) -> bool {
+        if !upload.has_body_left() {
+            return true;
+        }
         let deadline = Instant::now() + DISCARDING;
         let mut left = DISCARDED;
         let (end, buffers) = (&mut self.end, &self.worker.buffers);
@@ -326,14 +367,20 @@ impl Connection {
         if !keep_alive {
             self.closes_kept_alive(pending);
         }
-        let head_only = pending.asked.client.head_only;
-        Box::pin(self.say(answer, pending.html, head_only, keep_alive)).await
+        Box::pin(self.say(Own {
+            answer,
+            html: pending.html,
+            head_only: asked.client.head_only,
+            keep_alive,
+        }))
+        .await
     }
 
-    async fn say(&mut self, answer: Answer, html: bool, head_only: bool, keep_alive: bool) -> Next {
-        let keep_alive = keep_alive && !self.worker.shutdown().has_begun();
+    async fn say(&mut self, own: Own) -> Next {
+        let keep_alive = own.keep_alive && !self.worker.shutdown().has_begun();
         let mut out = Vec::new();
-        answer.write(&mut out, html, head_only, !keep_alive);
+        own.answer
+            .write(&mut out, own.html, own.head_only, !keep_alive);
         let said = async {
             self.end.stream.write_all(&out).await?;
             self.end.stream.flush().await
@@ -418,152 +465,23 @@ impl Connection {
     }
 }
 
-impl Pending {
-    /// What is left of it to be sent again.
-    fn repeat(&self) -> Repeat {
-        Repeat {
-            safe: self.safe,
-            idempotent: self.idempotent,
-            whole: self.upload.is_whole(),
-            unsent: self.upload.is_unsent(),
-        }
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use crate::io::{ClientStream, Peer};
+    use crate::worker::WorkerContext;
+
+    type Serve<F> = fn(Rc<WorkerContext>, Peer, ClientStream) -> F;
+
+    fn size_of_task<F>(_: Serve<F>) -> usize {
+        size_of::<F>()
     }
 
-    /// Host and target, as the routing table is asked. Of a head that was parsed before.
-    fn names(&self) -> (&str, &str) {
-        let mut store = FieldStore::new();
-        match parse_request(self.upload.came.rest(), &mut store, &HeadLimits::default()) {
-            Ok(Parsed::Complete(head)) => (head.host, head.target),
-            _ => ("", ""),
-        }
+    /// An idle stream costs its task for as long as it is open.
+    #[test]
+    fn a_connection_is_a_small_task() {
+        let size = size_of_task(super::serve);
+        assert!(size <= 1024, "{size} bytes");
     }
-}
-
-fn head_limits(worker: &WorkerContext) -> HeadLimits {
-    let limits = &worker.settings().limits;
-    HeadLimits {
-        bytes: limits.header_bytes,
-        count: limits.header_count,
-        ..HeadLimits::default()
-    }
-}
-
-/// An answer after which the connection ends: where the next request begins is not known.
-fn own(answer: Answer) -> Incoming {
-    Incoming::Own {
-        answer,
-        html: false,
-        head_only: false,
-        keep_alive: false,
-    }
-}
-
-/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the head.
-fn admit(
-    worker: &WorkerContext,
-    peer: &Peer,
-    head: &RequestHead<'_, '_>,
-    whole: bool,
-) -> Result<Pending, Incoming> {
-    let accept = value_of(head.fields, "accept");
-    let html = accept.is_some_and(accepts_html);
-    let bodiless = head.body == BodyLength::Empty;
-    let answer_with = |answer| Incoming::Own {
-        answer,
-        html,
-        head_only: head.method == "HEAD",
-        keep_alive: head.keep_alive && bodiless,
-    };
-    let table = worker.table();
-    let Some(route) = table.find(head.host, head.target) else {
-        return Err(answer_with(NoPlace::NoRoute.answer()));
-    };
-    route.counters.requests.fetch_add(1, Ordering::Relaxed);
-    if head.length > route.limits.header_bytes {
-        return Err(own(Answer::new(
-            431,
-            "The head of the request is too large.",
-        )));
-    }
-    let request = request_of(head, route);
-    if request.upgrade.is_some() && !whole {
-        return Err(own(Answer::new(
-            400,
-            "Bytes came after a request to upgrade, before its answer.",
-        )));
-    }
-    let own = request
-        .redirected_by(route, is_secure(peer, head.fields))
-        .or_else(|| request.refused_by(route));
-    if let Some(answer) = own {
-        return Err(answer_with(answer));
-    }
-    let rendered = render(worker, peer, head, route);
-    Ok(Pending {
-        upload: Upload::new(rendered, head.body, route.limits.body),
-        route: Arc::clone(route),
-        asked: Asked {
-            client: Client {
-                version: head.version,
-                keep_alive: head.keep_alive,
-                head_only: head.method == "HEAD",
-                behind_proxy: peer.trusted,
-            },
-            upgrade: request.upgrade.is_some(),
-            expect_continue: head.expect_continue,
-        },
-        safe: request.is_safe(),
-        idempotent: request.is_idempotent(),
-        html,
-        bodiless,
-    })
-}
-
-fn request_of<'a>(head: &RequestHead<'a, '_>, route: &Route) -> Request<'a> {
-    Request {
-        method: head.method,
-        target: head.target,
-        host: head.host,
-        body: head.body,
-        expect_continue: head.expect_continue,
-        upgrade: match route.protocol {
-            Protocol::Http1 => upgrade_passed_on(head.upgrade),
-            Protocol::H2c => None,
-        },
-    }
-}
-
-/// The head as the route's instances get it.
-fn render(
-    worker: &WorkerContext,
-    peer: &Peer,
-    head: &RequestHead<'_, '_>,
-    route: &Route,
-) -> Buffer {
-    let mut rendered = Buffer::default();
-    request_of(head, route).write_http1(
-        rendered.writer(&worker.buffers),
-        route,
-        peer,
-        head.fields.iter().map(|field| (field.name, field.value)),
-        &head.connection,
-    );
-    rendered
-}
-
-fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {
-    peer.secure || {
-        let mut forwarded = Forwarded::default();
-        for field in fields {
-            forwarded.takes(peer, field.name, field.value);
-        }
-        forwarded.is_secure(peer)
-    }
-}
-
-fn value_of<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8]> {
-    fields
-        .iter()
-        .find(|field| field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
 }

@@ -9,12 +9,14 @@
 //! | [`attempts`] | what may be sent a second time, and when |
 //! | [`account`] | the guard and the counters of one exchange |
 //! | [`stream`] | the same for everything else: HTTP/2 clients, h2c instances |
+//! | [`bridge`] | an HTTP/1.1 client and an h2c instance |
 //!
 //! Routing and limits are asked for in the same way by all: `route` → [`Request::refused_by`](request::Request::refused_by)
 //! → `hold` → account.
 
 pub(crate) mod account;
 pub(crate) mod attempts;
+pub(crate) mod bridge;
 pub(crate) mod recode;
 pub(crate) mod relay;
 pub(crate) mod request;

@@ -133,8 +133,9 @@ where
                 }
             }
             Connection::H2c(sender) => {
-                let outgoing = h2c_request(&request, &account.route, peer, parts, body.take())?;
-                match send_h2c(worker, account, sender, outgoing, peer).await {
+                let outgoing =
+                    h2c_request(&request, &account.route, peer, &parts.headers, body.take())?;
+                match send_h2c(Rc::clone(worker), account, sender, outgoing, *peer).await {
                     Ok(response) => return Ok(response),
                     Err(failed) => (failed, true),
                 }
@@ -200,14 +201,14 @@ fn admit(
         return Err(NoPlace::NoRoute.answer());
     };
     route.counters.requests.fetch_add(1, Ordering::Relaxed);
-    let size: usize = fields(&parts.headers)
+    let size: usize = lines_of(&parts.headers)
         .map(|(name, value)| name.len() + value.len() + 4)
         .sum();
     if size > route.limits.header_bytes {
         return Err(Answer::new(431, "The head of the request is too large."));
     }
     let mut forwarded = Forwarded::default();
-    for (name, value) in fields(&parts.headers) {
+    for (name, value) in lines_of(&parts.headers) {
         forwarded.takes(peer, name, value);
     }
     let own = request
@@ -219,7 +220,7 @@ fn admit(
     }
 }
 
-fn fields(map: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+fn lines_of(map: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     map.iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
@@ -232,16 +233,22 @@ fn http1_head(
 ) -> Vec<u8> {
     let mut head = Vec::with_capacity(1024);
     let connection = ConnectionOptions::default();
-    request.write_http1(&mut head, route, peer, fields(&parts.headers), &connection);
+    request.write_http1(
+        &mut head,
+        route,
+        peer,
+        lines_of(&parts.headers),
+        &connection,
+    );
     head
 }
 
 /// The same request for an h2c instance.
-fn h2c_request(
+pub(crate) fn h2c_request(
     request: &Request<'_>,
     route: &Route,
     peer: &Peer,
-    parts: &http::request::Parts,
+    fields: &HeaderMap,
     body: Option<RequestBody>,
 ) -> Result<http::Request<RequestBody>, Answer> {
     let [prefix, rest] = target_for(route, request.target);
@@ -257,18 +264,18 @@ fn h2c_request(
         .build()
         .map_err(|_| Answer::new(400, "The request target cannot be passed on."))?;
     let mut outgoing = http::Request::new(body.unwrap_or_else(|| Box::pin(NoBody)));
-    *outgoing.method_mut() = parts.method.clone();
+    *outgoing.method_mut() = http::Method::from_bytes(request.method.as_bytes())
+        .map_err(|_| Answer::new(400, "The method cannot be passed on."))?;
     *outgoing.uri_mut() = uri;
     *outgoing.version_mut() = Version::HTTP_2;
     let map = outgoing.headers_mut();
     let connection = ConnectionOptions::default();
-    request.write_fields(peer, fields(&parts.headers), &connection, map);
+    request.write_fields(peer, lines_of(fields), &connection, map);
     if let BodyLength::Length(length) = request.body {
         map.insert(http::header::CONTENT_LENGTH, length.into());
     }
     // gRPC asks for it; it is the one value that HTTP/2 knows (RFC 9113 §8.2.2).
-    if parts
-        .headers
+    if fields
         .get(http::header::TE)
         .is_some_and(|te| te == "trailers")
     {
@@ -289,12 +296,12 @@ impl FieldSink for HeaderMap {
 }
 
 /// Sends to an h2c instance; the answer's body counts and is watched like every other.
-async fn send_h2c(
-    worker: &Rc<WorkerContext>,
+pub(crate) async fn send_h2c(
+    worker: Rc<WorkerContext>,
     account: Account,
     mut sender: Sender,
     request: http::Request<RequestBody>,
-    peer: &Peer,
+    peer: Peer,
 ) -> Result<Response<AnswerBody>, h1::NoAnswer> {
     let account = Rc::new(account);
     let no_answer = |why, body| h1::NoAnswer {
@@ -326,7 +333,7 @@ async fn send_h2c(
                 parts.headers.entry(name).or_insert(no);
             }
             let body = H2cStream {
-                worker: Rc::clone(worker),
+                worker,
                 account,
                 body,
                 registered: None,

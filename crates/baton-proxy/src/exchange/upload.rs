@@ -3,6 +3,8 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
+use hyper::body::Frame;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
@@ -12,6 +14,7 @@ use crate::exchange::request::too_large;
 use crate::exchange::response::Coding;
 use crate::h1::{BodyDecoder, BodyLength, Decoded, Refusal};
 use crate::io::ClientEnd;
+use crate::upstream::h1::trailer_map;
 
 /// A request on its way to an instance.
 #[derive(Debug)]
@@ -318,6 +321,57 @@ impl Upload {
             }
         }
         Ok(consumed)
+    }
+
+    /// Some of the body is still to come, or to be decoded.
+    pub(crate) fn has_body_left(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// The next piece of the body as frames, for a receiver with a framing of its own.
+    pub(crate) fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut ClientEnd,
+        buffers: &Buffers,
+    ) -> Poll<Result<Vec<Frame<Bytes>>, Stopped>> {
+        if client.input.is_empty() || self.starved {
+            let mut scratch = buffers.read_scratch();
+            match client.stream.poll_read_some(cx, &mut scratch) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Stopped::ClientGone)),
+                Poll::Ready(Ok(read)) => client.input.append(buffers, &scratch[..read]),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let mut frames = Vec::new();
+        while let Some(decoder) = &mut self.decoder {
+            let input = client.input.rest();
+            let consumed = match decoder.decode(input) {
+                Ok(Decoded::Data { consumed, data }) => {
+                    let data = Bytes::copy_from_slice(&input[data]);
+                    let length = data.len() as u64;
+                    frames.push(Frame::data(data));
+                    self.count(length).map_err(Stopped::Refused)?;
+                    consumed
+                }
+                Ok(Decoded::NeedMore { consumed }) => {
+                    client.input.consume(buffers, consumed);
+                    self.starved = true;
+                    return Poll::Ready(Ok(frames));
+                }
+                Ok(Decoded::End { consumed, trailers }) => {
+                    let trailers = trailer_map(&input[trailers]);
+                    if !trailers.is_empty() {
+                        frames.push(Frame::trailers(trailers));
+                    }
+                    self.decoder = None;
+                    consumed
+                }
+                Err(refusal) => return Poll::Ready(Err(Stopped::Refused(refused(refusal)))),
+            };
+            client.input.consume(buffers, consumed);
+        }
+        Poll::Ready(Ok(frames))
     }
 
     /// After an answer that did not wait for the whole request: reads the rest of it and forgets it.

@@ -461,7 +461,8 @@ impl Drop for AnswerStream {
     }
 }
 
-fn trailer_map(section: &[u8]) -> HeaderMap {
+/// A trailer section that the decoder has validated.
+pub(crate) fn trailer_map(section: &[u8]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for field in trailer_fields(section).flatten() {
         append(&mut map, field.name, field.value);

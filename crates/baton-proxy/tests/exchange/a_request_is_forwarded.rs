@@ -8,7 +8,7 @@ fn with_its_body_and_the_forwarded_fields() {
         while let Some(head) = wire.try_head() {
             let body = wire.read_exact(head.length());
             let said = format!("{}\n{}", head.head, String::from_utf8(body).unwrap());
-            wire.send(&ok(&said));
+            wire.send(ok(&said));
         }
     });
     let front = Front::start(Plan::to(&[&app.instance]));
@@ -35,7 +35,7 @@ fn with_its_body_and_the_forwarded_fields() {
 fn without_what_an_untrusted_client_says_of_itself() {
     let app = App::start(|mut wire: Wire| {
         let head = wire.head();
-        wire.send(&ok(&head.head));
+        wire.send(ok(&head.head));
     });
     let front = Front::with(Plan::to(&[&app.instance]), |settings| {
         settings.trusted_proxies.clear();
@@ -56,7 +56,7 @@ fn without_what_an_untrusted_client_says_of_itself() {
 fn with_its_path_stripped_where_the_route_says_so() {
     let app = App::start(|mut wire| {
         while let Some(head) = wire.try_head() {
-            wire.send(&ok(head.head.split(' ').nth(1).unwrap()));
+            wire.send(ok(head.head.split(' ').nth(1).unwrap()));
         }
     });
     let mut plan = Plan::to(&[&app.instance]);

@@ -179,7 +179,7 @@ fn a_body_is_never_taken_for_a_request() {
         while let Some(head) = wire.try_head() {
             assert!(!head.head.contains("/evil"));
             wire.read_exact(head.length());
-            wire.send(&ok("fine"));
+            wire.send(ok("fine"));
         }
     });
     let front = Front::start(Plan::to(&[&app.instance]));

@@ -10,7 +10,7 @@ fn one_each() -> App {
     App::start(|mut wire| {
         if let Some(head) = wire.try_head() {
             wire.read_exact(head.length());
-            wire.send(&ok("served"));
+            wire.send(ok("served"));
             wire.is_closed();
         }
     })
@@ -41,7 +41,7 @@ fn closing_under_the_second() -> App {
         let head = wire.head();
         wire.read_exact(head.length());
         SEEN.fetch_add(1, Ordering::SeqCst);
-        wire.send(&ok("served"));
+        wire.send(ok("served"));
         wire.try_head();
     })
 }

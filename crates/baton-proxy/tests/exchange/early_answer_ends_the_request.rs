@@ -29,7 +29,7 @@ fn the_answer_arrives_though_the_app_reads_no_more() {
 fn the_rest_of_a_short_request_is_read_and_forgotten() {
     let app = App::start(|mut wire| {
         wire.head();
-        wire.send(&ok("early"));
+        wire.send(ok("early"));
         while wire.fill() {}
     });
     let front = Front::start(Plan::to(&[&app.instance]));

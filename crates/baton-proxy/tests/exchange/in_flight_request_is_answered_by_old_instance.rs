@@ -12,7 +12,7 @@ fn in_flight_request_is_answered_by_old_instance() {
     let old = App::start(move |mut wire| {
         wire.head();
         released.lock().unwrap().recv().unwrap();
-        wire.send(&ok("old"));
+        wire.send(ok("old"));
     });
     let new = App::saying("new");
     let front = Front::start(Plan::to(&[&old.instance]));
@@ -63,7 +63,7 @@ fn a_graceful_end_answers_what_is_in_and_says_close() {
     let app = App::start(move |mut wire| {
         wire.head();
         released.lock().unwrap().recv().unwrap();
-        wire.send(&ok("bye"));
+        wire.send(ok("bye"));
     });
     let front = Front::start(Plan::to(&[&app.instance]));
     let mut client = front.client();

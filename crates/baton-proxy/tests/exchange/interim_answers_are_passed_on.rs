@@ -8,7 +8,7 @@ fn early_hints_come_through_in_order() {
         while wire.try_head().is_some() {
             wire.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n");
             wire.send("HTTP/1.1 100 Continue\r\n\r\n");
-            wire.send(&ok("done"));
+            wire.send(ok("done"));
         }
     });
     let front = Front::start(Plan::to(&[&app.instance]));
@@ -35,7 +35,7 @@ fn the_body_is_sent_when_the_app_asks_for_it() {
             assert!(wire.ahead.is_empty());
             wire.send("HTTP/1.1 100 Continue\r\n\r\n");
             assert_eq!(wire.read_exact(5), b"hello");
-            wire.send(&ok("thanks"));
+            wire.send(ok("thanks"));
         }
     });
     let front = Front::start(Plan::to(&[&app.instance]));

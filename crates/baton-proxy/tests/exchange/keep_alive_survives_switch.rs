@@ -32,7 +32,7 @@ fn requests_in_a_row_are_answered_in_order() {
         while let Some(head) = wire.try_head() {
             let body = wire.read_exact(head.length());
             let target = head.head.split(' ').nth(1).unwrap().to_owned();
-            wire.send(&ok(&format!(
+            wire.send(ok(&format!(
                 "{target} {}",
                 String::from_utf8(body).unwrap()
             )));

@@ -67,7 +67,7 @@ fn the_busiest_instance_gets_the_least() {
     });
     let fast = App::start(|mut wire| {
         while wire.try_head().is_some() {
-            wire.send(&ok("fast"));
+            wire.send(ok("fast"));
         }
     });
     let front = Front::start(Plan::to(&[&slow.instance, &fast.instance]));

@@ -99,7 +99,7 @@ impl Front {
     /// One request on a connection of its own.
     pub fn get(&self, target: &str) -> Message {
         let mut client = self.client();
-        client.send(&format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
         client.response()
     }
 }
@@ -109,7 +109,6 @@ pub struct App {
     pub instance: Arc<Instance>,
     pub connections: Arc<AtomicUsize>,
     open: Arc<Mutex<Vec<TcpStream>>>,
-    listener: Arc<TcpListener>,
 }
 
 impl App {
@@ -122,7 +121,7 @@ impl App {
         published: bool,
         serve: impl Fn(Wire) + Send + Sync + 'static,
     ) -> App {
-        let listener = Arc::new(TcpListener::bind(address).expect("a free port"));
+        let listener = TcpListener::bind(address).expect("a free port");
         let instance = Instance::new("i", listener.local_addr().unwrap(), published);
         let (connections, open) = (
             Arc::<AtomicUsize>::default(),
@@ -130,9 +129,8 @@ impl App {
         );
         let serve = Arc::new(serve);
         let (accepted, sockets) = (Arc::clone(&connections), Arc::clone(&open));
-        let accepting = Arc::clone(&listener);
         std::thread::spawn(move || {
-            while let Ok((stream, _)) = accepting.accept() {
+            while let Ok((stream, _)) = listener.accept() {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 sockets.lock().unwrap().push(stream.try_clone().unwrap());
                 let serve = Arc::clone(&serve);
@@ -148,7 +146,6 @@ impl App {
             instance,
             connections,
             open,
-            listener,
         }
     }
 
@@ -158,7 +155,7 @@ impl App {
             while let Some(head) = wire.try_head() {
                 let length = head.length();
                 wire.read_exact(length);
-                wire.send(&ok(body));
+                wire.send(ok(body));
             }
         })
     }
@@ -173,10 +170,46 @@ impl App {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
+}
 
-    pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
-    }
+/// An h2c app: tells the request line and fields, then echoes body and trailers.
+pub fn h2c_echo() -> Arc<Instance> {
+    use http_body_util::BodyExt;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let instance = Instance::new("h2c", listener.local_addr().unwrap(), false);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let echo = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
+                    let (parts, body) = request.into_parts();
+                    let mut said = format!("{} {}", parts.method, parts.uri);
+                    for (name, value) in &parts.headers {
+                        said.push_str(&format!(" {name}={}", value.to_str().unwrap()));
+                    }
+                    let answer = hyper::Response::builder().header("x-said", said);
+                    let answer = if parts.uri.path() == "/sse" {
+                        answer.header("content-type", "text/event-stream")
+                    } else {
+                        answer
+                    };
+                    answer.body(body.boxed())
+                });
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), echo);
+                tokio::spawn(connection);
+            }
+        });
+    });
+    instance
 }
 
 /// A port that nothing listens on, and that nothing will be given: bound, not listening.

@@ -10,6 +10,7 @@ mod bodies_are_streamed;
 mod closed_pooled_connection_is_survived;
 mod early_answer_ends_the_request;
 mod event_streams_are_never_buffered;
+mod h2c_instances_serve_http1_clients;
 mod in_flight_request_is_answered_by_old_instance;
 mod interim_answers_are_passed_on;
 mod keep_alive_survives_switch;

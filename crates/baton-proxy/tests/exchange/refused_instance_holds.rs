@@ -37,7 +37,7 @@ fn a_request_waits_until_the_instance_listens_again() {
         let mut wire = crate::kit::Wire::new(listener.accept().unwrap().0);
         let head = wire.head();
         assert_eq!(wire.read_exact(head.length()), b"hello");
-        wire.send(&ok("back"));
+        wire.send(ok("back"));
         wire.is_closed();
     });
     assert_eq!(client.response().text(), "back");
@@ -59,7 +59,7 @@ fn a_request_goes_to_the_next_table_while_it_waits() {
     });
     let app = App::start(|mut wire| {
         let head = wire.head();
-        wire.send(&ok(head.head.split(' ').nth(1).unwrap()));
+        wire.send(ok(head.head.split(' ').nth(1).unwrap()));
     });
     let mut plan = Plan::to(&[&app.instance]);
     (plan.path, plan.strip_path) = ("/api", true);
@@ -101,7 +101,7 @@ fn a_published_port_that_only_accepts_counts_as_not_listening() {
             }
             while let Some(head) = wire.try_head() {
                 wire.read_exact(head.length());
-                wire.send(&ok("up"));
+                wire.send(ok("up"));
             }
         }
     });

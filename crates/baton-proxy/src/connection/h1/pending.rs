@@ -1,0 +1,216 @@
+//! A request between its head and its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::HeaderMap;
+
+use crate::answer::{Answer, accepts_html};
+use crate::buffer::Buffer;
+use crate::exchange::attempts::Repeat;
+use crate::exchange::relay::Asked;
+use crate::exchange::request::{Request, upgrade_passed_on};
+use crate::exchange::response::Client;
+use crate::exchange::stream;
+use crate::exchange::upload::Upload;
+use crate::forwarded::{FieldSink, Forwarded};
+use crate::h1::{
+    BodyLength, Field, FieldStore, HeadLimits, Parsed, RequestHead, is_hop_by_hop, parse_request,
+};
+use crate::hold::NoPlace;
+use crate::io::Peer;
+use crate::route::{Protocol, Route};
+use crate::upstream::h2c::RequestBody;
+use crate::worker::WorkerContext;
+
+/// A request that has a route and has not been answered.
+pub(super) struct Pending {
+    pub(super) upload: Upload,
+    pub(super) route: Arc<Route>,
+    pub(super) asked: Asked,
+    pub(super) safe: bool,
+    pub(super) idempotent: bool,
+    pub(super) html: bool,
+    /// No body follows the head.
+    pub(super) bodiless: bool,
+}
+
+/// Baton's own answer to a request that has not come to a route's instances.
+pub(super) struct Own {
+    pub(super) answer: Answer,
+    pub(super) html: bool,
+    pub(super) head_only: bool,
+    /// The next request may follow.
+    pub(super) keep_alive: bool,
+}
+
+impl Own {
+    /// The connection ends with it: where the next request begins is not known.
+    pub(super) fn last(answer: Answer) -> Own {
+        Own {
+            answer,
+            html: false,
+            head_only: false,
+            keep_alive: false,
+        }
+    }
+}
+
+impl Pending {
+    /// What is left of it to be sent again.
+    pub(super) fn repeat(&self) -> Repeat {
+        Repeat {
+            safe: self.safe,
+            idempotent: self.idempotent,
+            whole: self.upload.is_whole(),
+            unsent: self.upload.is_unsent(),
+        }
+    }
+
+    /// The request as `http` has it, without its body.
+    pub(super) fn h2c_request(&self, peer: &Peer) -> Result<http::Request<RequestBody>, Answer> {
+        let mut store = FieldStore::new();
+        let limits = HeadLimits::default();
+        let Ok(Parsed::Complete(head)) =
+            parse_request(self.upload.came.rest(), &mut store, &limits)
+        else {
+            return Err(Answer::unavailable("The request was held too long."));
+        };
+        let mut fields = HeaderMap::new();
+        for field in head.fields {
+            if !is_hop_by_hop(field.name, &head.connection) {
+                fields.field(field.name, &[field.value]);
+            }
+        }
+        let request = request_of(&head, &self.route);
+        stream::h2c_request(&request, &self.route, peer, &fields, None)
+    }
+
+    /// Host and target, as the routing table is asked. Of a head that was parsed before.
+    pub(super) fn names(&self) -> (&str, &str) {
+        let mut store = FieldStore::new();
+        match parse_request(self.upload.came.rest(), &mut store, &HeadLimits::default()) {
+            Ok(Parsed::Complete(head)) => (head.host, head.target),
+            _ => ("", ""),
+        }
+    }
+}
+
+pub(super) fn head_limits(worker: &WorkerContext) -> HeadLimits {
+    let limits = &worker.settings().limits;
+    HeadLimits {
+        bytes: limits.header_bytes,
+        count: limits.header_count,
+        ..HeadLimits::default()
+    }
+}
+
+/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the head.
+pub(super) fn admit(
+    worker: &WorkerContext,
+    peer: &Peer,
+    head: &RequestHead<'_, '_>,
+    whole: bool,
+) -> Result<Pending, Own> {
+    let accept = value_of(head.fields, "accept");
+    let html = accept.is_some_and(accepts_html);
+    let bodiless = head.body == BodyLength::Empty;
+    let answer_with = |answer| Own {
+        answer,
+        html,
+        head_only: head.method == "HEAD",
+        keep_alive: head.keep_alive && bodiless,
+    };
+    let table = worker.table();
+    let Some(route) = table.find(head.host, head.target) else {
+        return Err(answer_with(NoPlace::NoRoute.answer()));
+    };
+    route.counters.requests.fetch_add(1, Ordering::Relaxed);
+    if head.length > route.limits.header_bytes {
+        return Err(Own::last(Answer::new(
+            431,
+            "The head of the request is too large.",
+        )));
+    }
+    let request = request_of(head, route);
+    if request.upgrade.is_some() && !whole {
+        return Err(Own::last(Answer::new(
+            400,
+            "Bytes came after a request to upgrade, before its answer.",
+        )));
+    }
+    let own = request
+        .redirected_by(route, is_secure(peer, head.fields))
+        .or_else(|| request.refused_by(route));
+    if let Some(answer) = own {
+        return Err(answer_with(answer));
+    }
+    let rendered = render(worker, peer, head, route);
+    Ok(Pending {
+        upload: Upload::new(rendered, head.body, route.limits.body),
+        route: Arc::clone(route),
+        asked: Asked {
+            client: Client {
+                version: head.version,
+                keep_alive: head.keep_alive,
+                head_only: head.method == "HEAD",
+                behind_proxy: peer.trusted,
+            },
+            upgrade: request.upgrade.is_some(),
+            expect_continue: head.expect_continue,
+        },
+        safe: request.is_safe(),
+        idempotent: request.is_idempotent(),
+        html,
+        bodiless,
+    })
+}
+
+fn request_of<'a>(head: &RequestHead<'a, '_>, route: &Route) -> Request<'a> {
+    Request {
+        method: head.method,
+        target: head.target,
+        host: head.host,
+        body: head.body,
+        expect_continue: head.expect_continue,
+        upgrade: match route.protocol {
+            Protocol::Http1 => upgrade_passed_on(head.upgrade),
+            Protocol::H2c => None,
+        },
+    }
+}
+
+/// The head as the route's instances get it.
+pub(super) fn render(
+    worker: &WorkerContext,
+    peer: &Peer,
+    head: &RequestHead<'_, '_>,
+    route: &Route,
+) -> Buffer {
+    let mut rendered = Buffer::default();
+    request_of(head, route).write_http1(
+        rendered.writer(&worker.buffers),
+        route,
+        peer,
+        head.fields.iter().map(|field| (field.name, field.value)),
+        &head.connection,
+    );
+    rendered
+}
+
+fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {
+    peer.secure || {
+        let mut forwarded = Forwarded::default();
+        for field in fields {
+            forwarded.takes(peer, field.name, field.value);
+        }
+        forwarded.is_secure(peer)
+    }
+}
+
+fn value_of<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8]> {
+    fields
+        .iter()
+        .find(|field| field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
+}
