@@ -173,7 +173,8 @@ async fn a_reset_before_the_answer_cancels_the_request() {
     for protocol in BOTH {
         let (app, proxy, mut sender) = client(protocol).await;
         let waiting = tokio::spawn(sender.send_request(get("/hang")));
-        in_flight(&proxy, 1).await;
+        let reached = within("the request", app.hanging.acquire()).await;
+        reached.unwrap().forget();
         waiting.abort();
         in_flight(&proxy, 0).await;
         let ended = within("the app's cancellation", app.cancelled.acquire()).await;
@@ -183,34 +184,63 @@ async fn a_reset_before_the_answer_cancels_the_request() {
     }
 }
 
-/// A client that does not read stops the app, not the proxy's memory; one that does not send stops nothing.
-#[tokio::test]
-async fn a_slow_client_holds_the_app_back() {
-    let (_app, proxy, mut sender) = client(Protocol::Http1).await;
-    let answer = sender.send_request(get("/bytes")).await.unwrap();
+/// Bytes of bodies that have moved, once that number stands still.
+async fn stands_still(proxy: &Proxy) -> u64 {
     let table = proxy.table();
+    let counters = &table.routes()[0].instances[0].counters;
     let moved = || {
-        let counters = &table.routes()[0].instances[0].counters;
         counters
             .body_bytes
             .load(std::sync::atomic::Ordering::Relaxed)
     };
-    // The client's window and our send buffer are full, and then nothing moves.
-    within("the stop", async {
+    within("the standstill", async {
         let mut before = moved();
         loop {
             tokio::time::sleep(Duration::from_millis(300)).await;
             if before > 0 && moved() == before {
-                return;
+                return before;
             }
             before = moved();
         }
     })
-    .await;
-    // hyper's client gives a window of 2 MB.
-    assert!(moved() < 3 << 20, "{} bytes were taken", moved());
-    let (_, _, body, _) = within("the rest", origin::whole(answer)).await;
-    assert_eq!(body.len(), 10 << 20);
+    .await
+}
+
+/// A client that does not read stops the app, and does not fill the proxy's memory.
+#[tokio::test]
+async fn a_slow_client_holds_the_app_back() {
+    for protocol in BOTH {
+        let (_app, proxy, mut sender) = client(protocol).await;
+        let answer = sender.send_request(get("/bytes")).await.unwrap();
+        let moved = stands_still(&proxy).await;
+        // hyper's client gives a window of 2 MB.
+        assert!(moved < 3 << 20, "{protocol:?}: {moved} bytes were taken");
+        let (_, _, body, _) = within("the rest", origin::whole(answer)).await;
+        assert_eq!(body.len(), 10 << 20);
+    }
+}
+
+/// An app that does not read stops the client. The kernel holds a few MB between them.
+#[tokio::test]
+async fn a_slow_app_holds_the_client_back() {
+    for protocol in BOTH {
+        let (_app, proxy, mut sender) = client(protocol).await;
+        let (frames, body) = channel();
+        let hanging = tokio::spawn(sender.send_request(post("/hang", body)));
+        let piece = Bytes::from(vec![b'u'; 64 << 10]);
+        let mut taken = 0;
+        let standstill = Duration::from_millis(500);
+        while let Ok(sent) =
+            tokio::time::timeout(standstill, frames.send(Frame::data(piece.clone()))).await
+        {
+            sent.unwrap();
+            taken += piece.len();
+            assert!(taken < 32 << 20, "{protocol:?}: {taken} bytes were taken");
+        }
+        assert!(taken > 0);
+        hanging.abort();
+        in_flight(&proxy, 0).await;
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,9 @@ pub(crate) type OriginBody = BoxBody<Bytes, hyper::Error>;
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     pub(crate) name: &'static str,
-    /// One message for each request whose handler or answer was dropped before its end.
+    /// One permit for each request of `/hang` that has come.
+    pub(crate) hanging: Arc<tokio::sync::Semaphore>,
+    /// One permit for each request whose handler or answer was dropped before its end.
     pub(crate) cancelled: Arc<tokio::sync::Semaphore>,
 }
 
@@ -41,6 +43,7 @@ pub(crate) async fn origin(name: &'static str) -> Origin {
     let origin = Origin {
         address: listener.local_addr().unwrap(),
         name,
+        hanging: Arc::new(tokio::sync::Semaphore::new(0)),
         cancelled: Arc::new(tokio::sync::Semaphore::new(0)),
     };
     let app = origin.clone();
@@ -96,6 +99,7 @@ async fn answer(app: Origin, request: Request<Incoming>) -> Response<OriginBody>
             .unwrap(),
         "/hang" => {
             let _unfinished = Unfinished(app.cancelled);
+            app.hanging.add_permits(1);
             std::future::pending().await
         }
         "/sse" => {
