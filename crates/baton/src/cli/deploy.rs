@@ -86,10 +86,15 @@ impl Deploy {
             fetch::plain_services(&options, &project, self.with_deps, out).await?;
         }
         let lines = client.lines(Method::POST, "/v1/deploys", &request).await?;
-        let app = project.app.clone();
-        Follow::new(client, out, &app, &self.wait)
-            .run(lines, Some(fetch::of(project)))
-            .await
+        let mut follow = Follow::new(client, out, &project.app, &self.wait);
+        let fetch = match project.engine {
+            EngineKind::Docker => Some(fetch::of(project)),
+            EngineKind::Process => {
+                follow.nothing_to_fetch(&lines).await;
+                None
+            }
+        };
+        follow.run(lines, fetch).await
     }
 
     fn strategy(&self) -> Result<Option<Strategy>, CliError> {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use baton_compose::plain::{PlainCommand, plain_command, plain_up_commands};
 use baton_compose::project::{FetchedImages, PlainService};
-use baton_compose::{EngineKind, Project, ReadOptions};
+use baton_compose::{Project, ReadOptions};
 use baton_engine::docker::fetch::{Build, fetch};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::follow::Fetch;
 use crate::error::CliError;
 use crate::show::Out;
 
-/// Brings every image of an app to this machine.
+/// Brings every image of an app of the docker engine to this machine.
 #[must_use]
 pub fn of(project: Project) -> Fetch {
     Box::new(move |says| Box::pin(images(project, says)))
@@ -26,9 +26,6 @@ async fn images(
     says: mpsc::UnboundedSender<String>,
 ) -> Result<FetchedImages, String> {
     let mut images = FetchedImages::new();
-    if project.engine != EngineKind::Docker {
-        return Ok(images);
-    }
     let build = Build {
         project: project.app.as_str(),
         directory: &project.directory,
@@ -40,12 +37,15 @@ async fn images(
             continue;
         };
         let name = &service.name;
-        // The receiver lives as long as the fetch is polled.
-        let mut on_line = |line: &str| drop(says.send(format!("{name}: {line}")));
+        // An error would say that nobody listens, and then nobody polls this either.
+        let mut on_line = |line: &str| {
+            if !line.trim().is_empty() {
+                let _ = says.send(format!("{name}: {line}"));
+            }
+        };
         let fetched = fetch(name, image, build, &mut on_line)
             .await
             .map_err(|error| error.to_string())?;
-        on_line(&format!("{} is here as {}", image.reference, fetched.id));
         images.insert(name.clone(), fetched);
     }
     Ok(images)

@@ -118,7 +118,10 @@ impl Follow {
                 line = lines.next() => Next::Line(line),
             };
             match next {
-                Next::CtrlC => return Err(self.interrupted(fetching.is_some()).await),
+                Next::CtrlC => {
+                    let unfetched = fetch.is_some() || fetching.is_some();
+                    return Err(self.interrupted(unfetched).await);
+                }
                 Next::Fetching(text) => self.view.fetching(&text),
                 Next::Fetched(result) => {
                     fetching = None;
@@ -170,6 +173,14 @@ impl Follow {
         }
     }
 
+    /// Tells the daemon at once that there is nothing to fetch, so that the deploy needs this command
+    /// no more.
+    pub async fn nothing_to_fetch(&mut self, lines: &Lines) {
+        self.deploy = lines.deploy;
+        // A deploy that has ended already says so itself.
+        let _ = self.send(&FetchReport::Images(FetchedImages::new())).await;
+    }
+
     /// Tells the daemon how the fetch ended. When it is away, re-attaching tells what became of it.
     async fn report(&mut self, result: Result<FetchedImages, String>) {
         let report = match result {
@@ -193,16 +204,17 @@ impl Follow {
             .map(drop)
     }
 
-    /// Ctrl-C ends this command. What it fetches itself ends with it; everything else belongs to the
+    /// Ctrl-C ends this command. What only it can fetch ends with it; everything else belongs to the
     /// daemon and goes on.
-    async fn interrupted(&mut self, fetching: bool) -> CliError {
+    async fn interrupted(&mut self, unfetched: bool) -> CliError {
         let app = &self.app;
-        if fetching {
-            let report = FetchReport::Error("stopped by Ctrl-C while fetching".to_owned());
+        if unfetched {
+            let report =
+                FetchReport::Error("stopped by Ctrl-C before the images were there".into());
             // The daemon also sees that this client goes away, and does the same.
             let _ = self.send(&report).await;
             return CliError::Interrupted(format!(
-                "stopped while fetching: nothing of {app} was changed"
+                "stopped before the images were there: nothing of {app} was changed"
             ));
         }
         let text = if self.switched {

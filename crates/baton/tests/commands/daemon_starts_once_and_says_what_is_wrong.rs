@@ -1,6 +1,6 @@
 //! What keeps a daemon from starting, in words with a next step.
 
-use crate::kit::{Said, Stage, command};
+use crate::kit::{Said, Stage, command, signal, wait_for};
 
 #[test]
 fn a_second_one_on_the_same_data_names_the_first() {
@@ -69,4 +69,17 @@ fn the_configuration_file_is_read_and_mistakes_in_it_are_named() {
         said.err.contains("--router nginx: not supported yet"),
         "{said:?}"
     );
+}
+
+#[test]
+fn sighup_reads_certificates_and_ends_nothing() {
+    let stage = Stage::start();
+    signal(stage.pid(), rustix::process::Signal::HUP);
+    wait_for("the daemon to say so", || {
+        stage
+            .log()
+            .contains("certificates were read again")
+            .then_some(())
+    });
+    stage.ok(&["status"]);
 }

@@ -9,6 +9,7 @@ mod command_line_may_go_away;
 mod daemon_starts_once_and_says_what_is_wrong;
 mod demo_counts_no_failure;
 mod deploy_looks_and_goes_back;
+mod images_are_fetched_by_the_command;
 mod one_deploy_holds_the_lock;
 mod secrets_are_not_shown;
 mod unbuilt_commands_are_refused;
