@@ -239,7 +239,7 @@ async fn open(
                     reused: true,
                 });
             }
-            let careful = reuse == Reuse::SurelyOpen;
+            let careful = matches!(reuse, Reuse::SurelyOpen | Reuse::Never { careful: true });
             let stream = upstream::connect(instance, timeout, careful).await?;
             Ok(Connection::Http1 {
                 stream,
@@ -247,7 +247,7 @@ async fn open(
             })
         }
         Protocol::H2c => {
-            if reuse != Reuse::Never
+            if !matches!(reuse, Reuse::Never { .. })
                 && let Some(sender) = worker.upstreams.h2c(instance)
             {
                 return Ok(Connection::H2c(sender));

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -164,6 +164,17 @@ impl ClientEnd {
             input: Buffer::default(),
             timer: Timer::default(),
         }
+    }
+
+    /// For streams, which may be quiet for hours: has the kernel ask whether the client is still there.
+    /// One that has gone without a word is noticed within two minutes.
+    pub(crate) fn notice_silent_death(&self) {
+        let keep_alive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(15))
+            .with_retries(4);
+        // Without it the stream is only noticed later: with its next event.
+        let _ = socket2::SockRef::from(self.stream.socket()).set_tcp_keepalive(&keep_alive);
     }
 
     /// While nothing is wanted of the client: notices that it has gone, and keeps what it sends ahead.

@@ -262,6 +262,7 @@ impl Connection {
             End::ClientGone | End::NoAnswer => Next::Close,
             End::Upgraded => {
                 let (account, upstream, first) = relay.into_upgraded();
+                self.end.notice_silent_death();
                 let mut tunnel = Tunnel::new(account, upstream, first);
                 poll_fn(|cx| tunnel.poll(cx, &mut self.end, &self.worker)).await;
                 Next::Close

@@ -33,12 +33,13 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     pub(crate) fn reuse(&self, repeat: Repeat) -> Reuse {
-        if self.known_dead {
-            Reuse::Never
-        } else if repeat.idempotent && repeat.whole {
-            Reuse::Any
-        } else {
-            Reuse::SurelyOpen
+        let repeatable = repeat.idempotent && repeat.whole;
+        match (self.known_dead, repeatable) {
+            (true, _) => Reuse::Never {
+                careful: !repeatable,
+            },
+            (false, true) => Reuse::Any,
+            (false, false) => Reuse::SurelyOpen,
         }
     }
 

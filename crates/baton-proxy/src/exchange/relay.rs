@@ -214,9 +214,13 @@ impl Relay {
                 Poll::Ready(Err(_)) => return Err(self.broken_by_instance()),
                 Poll::Pending => return Ok(()),
             };
+            let begins = self.answer.decoder.is_none();
             self.answer.received = true;
             self.moved = Instant::now();
             self.take(cx, upload, client, worker, &scratch[..read])?;
+            if begins && self.account.may_be_quiet() {
+                client.notice_silent_death();
+            }
         }
     }
 
@@ -348,6 +352,7 @@ impl Relay {
                 return Err(self.failed(502, "switched to a protocol that nobody asked for"));
             }
             response::write_interim(out, head);
+            upload.forget(&worker.buffers);
             self.answer.upgraded = true;
             self.answer.ended = true;
             return Ok(());

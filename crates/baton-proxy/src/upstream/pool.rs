@@ -34,8 +34,9 @@ pub(crate) enum Reuse {
     Any,
     /// Only one that can be trusted to be open: the request cannot be repeated.
     SurelyOpen,
-    /// None: one of them has just turned out to be closed.
-    Never,
+    /// None: one of them has just turned out to be closed. `careful`: and the request cannot be
+    /// repeated.
+    Never { careful: bool },
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Upstreams {
 
     /// An idle connection to the instance; the one used last, so that the others may time out.
     pub(crate) fn take(&self, instance: &Arc<Instance>, reuse: Reuse) -> Option<TcpStream> {
-        if reuse == Reuse::Never {
+        if matches!(reuse, Reuse::Never { .. }) {
             return None;
         }
         let mut entries = self.entries.borrow_mut();
