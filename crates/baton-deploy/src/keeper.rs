@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_compose::{AppName, Color, Role};
 use baton_engine::{Engine, Instance, InstanceState, Slot, Start};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::core::{Core, ask};
 use crate::error::DeployError;
@@ -179,7 +179,7 @@ async fn restart(
     if let Err(error) = core.routes.unroute(app, &instance.id).await {
         tracing::error!(%app, "{error}");
     }
-    let wait = kept.restart_wait(&instance.service, instance.replica);
+    let wait = kept.restart_wait(&instance.service, instance.replica, Instant::now());
     if !wait.is_zero() {
         let text = format!(
             "{name} ended: {how}; starting it again in {:.1} s",

@@ -31,6 +31,10 @@
 //! This crate knows no HTTP framing and no command line.
 #![forbid(unsafe_code)]
 
+// The tests' kit names the crate as its users do.
+#[cfg(test)]
+extern crate self as baton_deploy;
+
 mod app;
 mod core;
 mod drain;

@@ -191,6 +191,8 @@ async fn journaled(walk: &mut Walk, step: StepName) -> Result<(), StepError> {
     walk.deploy.feed.tell(Progress::StepStarted { step });
     let begun = Instant::now();
     let result = step::run(step, walk).await;
+    #[cfg(test)]
+    let result = twice::run(step, walk, result).await;
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match result {
         Ok(output) => {
@@ -422,5 +424,49 @@ async fn persist(walk: &mut Walk, step: StepName) {
             .await;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(30));
+    }
+}
+
+/// Every step may run twice: after a crash one that has no outcome is run again.
+#[cfg(test)]
+#[path = "../tests/promises/kit/mod.rs"]
+mod kit;
+
+#[cfg(test)]
+mod twice {
+    use super::*;
+    use crate::step::StepResult;
+
+    /// Runs the step a second time, as a recovery would, and compares what they left.
+    pub(super) async fn run(step: StepName, walk: &mut Walk, first: StepResult) -> StepResult {
+        let first = first?;
+        let second = step::run(step, walk).await?;
+        assert_eq!(first, second, "{step} left something else the second time");
+        Ok(second)
+    }
+
+    #[tokio::test]
+    async fn every_step_may_run_twice() {
+        let world = kit::World::new();
+        let control = world.open().await;
+        for tag in ["one", "two", "three"] {
+            let outcome = world.deploy_ok(&control, kit::project("shop"), tag).await;
+            assert_eq!(outcome.exit_code, ExitCode::Done, "{}", outcome.message);
+        }
+        let outcome = world.rollback(&control, "shop", None).await;
+        assert_eq!(outcome.exit_code, ExitCode::Done, "{}", outcome.message);
+        world.settled(&control).await;
+        world.assert_clean(&control, "shop").await;
+    }
+
+    #[tokio::test]
+    async fn the_steps_of_an_adoption_may_run_twice() {
+        let world = kit::World::new();
+        world.engine.run_plain("shop", "api");
+        let control = world.open().await;
+        let outcome = world.deploy_ok(&control, kit::project("shop"), "one").await;
+        assert_eq!(outcome.exit_code, ExitCode::Done, "{}", outcome.message);
+        world.settled(&control).await;
+        world.assert_clean(&control, "shop").await;
     }
 }

@@ -29,7 +29,9 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let engine = walk.engine()?;
     adopt(walk, &engine).await?;
     free_slot(walk).await?;
-    walk.boot = Some(turn_to_boot(walk).await?);
+    if walk.boot.is_none() {
+        walk.boot = Some(turn_to_boot(walk).await?);
+    }
     let release = walk.release()?.clone();
     let (core, app, to) = (&walk.core, &walk.deploy.app, walk.plan.to);
     core.store

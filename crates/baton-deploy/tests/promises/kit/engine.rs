@@ -1,0 +1,351 @@
+//! An engine in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use baton_compose::{AppName, Color, Rendering};
+use baton_engine::engine::{Address, HealthcheckResult};
+use baton_engine::{
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Slot,
+    Start, Usage,
+};
+use tokio::sync::{broadcast, mpsc};
+
+use super::freeze::Freezer;
+
+#[derive(Debug)]
+pub(crate) struct FakeEngine {
+    pub(crate) freezer: Arc<Freezer>,
+    state: Mutex<State>,
+    events: broadcast::Sender<EngineEvent>,
+}
+
+/// What tests script and look at.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) instances: Vec<Instance>,
+    next: u64,
+    /// What goes wrong with the next starts.
+    pub(crate) start_error: Option<EngineError>,
+    /// New instances end at once so.
+    pub(crate) ends_at_start: Option<Exit>,
+    /// New instances never get healthy.
+    pub(crate) unhealthy: BTreeSet<InstanceId>,
+    pub(crate) new_are_unhealthy: bool,
+    pub(crate) hangs: bool,
+    pub(crate) usage: Usage,
+    pub(crate) direct: u32,
+    /// Slots that the engine was told are live.
+    pub(crate) live: BTreeMap<Slot, bool>,
+    /// Instances that carry traffic now, as the router tells.
+    pub(crate) serving: BTreeSet<InstanceId>,
+    pub(crate) in_flight: BTreeMap<InstanceId, u64>,
+    /// Every rule that was broken, for the end of the test.
+    pub(crate) violations: Vec<String>,
+    /// What was asked of it, in order.
+    pub(crate) calls: Vec<String>,
+}
+
+impl State {
+    fn make(&mut self, slot: Option<&Slot>, service: &str, release: Option<u64>) -> Instance {
+        self.next += 1;
+        let n = self.next;
+        let address = Address {
+            ip: [127, 0, 0, 1].into(),
+            port: u16::try_from(20_000 + n).unwrap(),
+            published: false,
+        };
+        Instance {
+            id: InstanceId(format!("i{n}")),
+            slot: slot.cloned(),
+            service: service.to_owned(),
+            replica: 1,
+            release,
+            state: InstanceState::Running,
+            address: Some(address),
+            started_at: Some(time::OffsetDateTime::now_utc()),
+            restarts: 0,
+            image: "sha256:plain".to_owned(),
+        }
+    }
+
+    /// Nothing that serves may be stopped.
+    fn stopping(&mut self, id: &InstanceId) {
+        let in_flight = self.in_flight.get(id).copied().unwrap_or(0);
+        if self.serving.contains(id) || in_flight > 0 {
+            self.violations.push(format!(
+                "{id} was stopped with {in_flight} in flight or while it served"
+            ));
+        }
+    }
+}
+
+impl FakeEngine {
+    pub(crate) fn new(freezer: Arc<Freezer>) -> FakeEngine {
+        FakeEngine {
+            freezer,
+            state: Mutex::default(),
+            events: broadcast::Sender::new(256),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What plain Compose started.
+    pub(crate) fn run_plain(&self, app: &str, service: &str) -> InstanceId {
+        let mut state = self.state();
+        let mut instance = state.make(None, service, None);
+        instance.id = InstanceId(format!("plain-{app}-{}", instance.id));
+        let id = instance.id.clone();
+        state.instances.push(instance);
+        id
+    }
+
+    /// Ends an instance as a kill from outside would.
+    pub(crate) fn kill(&self, id: &InstanceId) {
+        let exit = Exit {
+            code: Some(137),
+            oom_killed: false,
+            error: None,
+        };
+        let mut state = self.state();
+        let instance = state.instances.iter_mut().find(|i| i.id == *id).unwrap();
+        instance.state = InstanceState::Exited(exit.clone());
+        instance.address = None;
+        let slot = instance.slot.clone();
+        state.in_flight.remove(id);
+        drop(state);
+        let _ = self.events.send(EngineEvent::Exited {
+            id: id.clone(),
+            slot,
+            exit,
+        });
+    }
+
+    /// Everything of a slot, by release.
+    pub(crate) fn in_slot(&self, app: &str, color: Color) -> Vec<Instance> {
+        self.state()
+            .instances
+            .iter()
+            .filter(|i| {
+                i.slot
+                    .as_ref()
+                    .is_some_and(|s| s.app.as_str() == app && s.color == color)
+            })
+            .cloned()
+            .collect()
+    }
+
+    async fn maybe_hang(&self) {
+        while self.state().hangs {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn started(&self, start: &Start<'_>) -> Result<Vec<Instance>, EngineError> {
+        let mut state = self.state();
+        state
+            .calls
+            .push(format!("start {} {}", start.slot, start.services.join(",")));
+        if let Some(error) = state.start_error.clone() {
+            return Err(error);
+        }
+        let mut all = Vec::new();
+        for service in start.services {
+            let here = |i: &Instance| i.slot.as_ref() == Some(start.slot) && i.service == *service;
+            let running = state.instances.iter().find(|i| {
+                here(i) && i.release == Some(start.release) && i.state == InstanceState::Running
+            });
+            if let Some(running) = running {
+                all.push(running.clone());
+                continue;
+            }
+            let stale: Vec<_> = state
+                .instances
+                .iter()
+                .filter(|i| here(i))
+                .cloned()
+                .collect();
+            for instance in stale {
+                state.stopping(&instance.id);
+                state.instances.retain(|i| i.id != instance.id);
+            }
+            let mut instance = state.make(Some(start.slot), service, Some(start.release));
+            if let Some(exit) = state.ends_at_start.clone() {
+                instance.state = InstanceState::Exited(exit);
+                instance.address = None;
+            }
+            if state.new_are_unhealthy {
+                state.unhealthy.insert(instance.id.clone());
+            }
+            state.instances.push(instance.clone());
+            all.push(instance);
+        }
+        Ok(all)
+    }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn check(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn start(&self, start: Start<'_>) -> Result<Vec<Instance>, EngineError> {
+        self.freezer.call("start", || self.started(&start)).await
+    }
+
+    async fn instances(&self, slot: &Slot) -> Result<Vec<Instance>, EngineError> {
+        self.maybe_hang().await;
+        Ok(self.in_slot(slot.app.as_str(), slot.color))
+    }
+
+    async fn inspect(&self, id: &InstanceId) -> Result<Option<Instance>, EngineError> {
+        self.maybe_hang().await;
+        Ok(self.state().instances.iter().find(|i| i.id == *id).cloned())
+    }
+
+    async fn restart(&self, id: &InstanceId) -> Result<Instance, EngineError> {
+        let mut state = self.state();
+        state.calls.push(format!("restart {id}"));
+        state.next += 1;
+        let port = u16::try_from(20_000 + state.next).unwrap();
+        let instance = state
+            .instances
+            .iter_mut()
+            .find(|i| i.id == *id)
+            .ok_or_else(|| EngineError::Other {
+                action: "restart".to_owned(),
+                reason: "gone".to_owned(),
+            })?;
+        instance.state = InstanceState::Running;
+        instance.restarts += 1;
+        instance.address = Some(Address {
+            ip: [127, 0, 0, 1].into(),
+            port,
+            published: false,
+        });
+        Ok(instance.clone())
+    }
+
+    async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError> {
+        let exit = Exit {
+            code: Some(0),
+            oom_killed: false,
+            error: None,
+        };
+        self.freezer
+            .call("stop", || {
+                let mut state = self.state();
+                state.calls.push(format!("stop {id}"));
+                state.stopping(id);
+                if let Some(instance) = state.instances.iter_mut().find(|i| i.id == *id) {
+                    instance.state = InstanceState::Exited(exit.clone());
+                    instance.address = None;
+                }
+            })
+            .await;
+        Ok(exit)
+    }
+
+    async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
+        self.freezer
+            .call("clear", || {
+                let mut state = self.state();
+                state
+                    .calls
+                    .push(format!("clear {slot} {}", services.join(",")));
+                let gone: Vec<_> = state
+                    .instances
+                    .iter()
+                    .filter(|i| i.slot.as_ref() == Some(slot))
+                    .filter(|i| services.is_empty() || services.contains(&i.service))
+                    .map(|i| i.id.clone())
+                    .collect();
+                for id in &gone {
+                    state.stopping(id);
+                }
+                state.instances.retain(|i| !gone.contains(&i.id));
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn set_live(&self, slot: &Slot, _: &Rendering, live: bool) -> Result<(), EngineError> {
+        self.freezer
+            .call("set_live", || {
+                let mut state = self.state();
+                state.calls.push(format!("set_live {slot} {live}"));
+                state.live.insert(slot.clone(), live);
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn plain_instances(
+        &self,
+        app: &AppName,
+        service: &str,
+    ) -> Result<Vec<Instance>, EngineError> {
+        let prefix = format!("plain-{app}-");
+        Ok(self
+            .state()
+            .instances
+            .iter()
+            .filter(|i| i.id.0.starts_with(&prefix) && i.service == service)
+            .filter(|i| i.state == InstanceState::Running)
+            .cloned()
+            .collect())
+    }
+
+    fn events(&self) -> broadcast::Receiver<EngineEvent> {
+        self.events.subscribe()
+    }
+
+    async fn usage(&self, _: &InstanceId) -> Result<Usage, EngineError> {
+        Ok(self.state().usage)
+    }
+
+    async fn logs(
+        &self,
+        id: &InstanceId,
+        _: usize,
+        _: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, EngineError> {
+        let (sender, receiver) = mpsc::channel(1);
+        let line = LogLine {
+            service: "api".to_owned(),
+            replica: 1,
+            stderr: false,
+            at: None,
+            text: format!("last words of {id}"),
+        };
+        let _ = sender.try_send(line);
+        Ok(receiver)
+    }
+
+    async fn healthcheck(
+        &self,
+        id: &InstanceId,
+        _: Duration,
+    ) -> Result<Option<HealthcheckResult>, EngineError> {
+        let healthy = !self.state().unhealthy.contains(id);
+        Ok(Some(HealthcheckResult {
+            healthy,
+            exit_code: i64::from(!healthy),
+            output: if healthy { "ok" } else { "starting" }.to_owned(),
+        }))
+    }
+
+    async fn direct_connections(&self, _: &InstanceId) -> Result<Option<u32>, EngineError> {
+        Ok(Some(self.state().direct))
+    }
+
+    fn describe(&self) -> String {
+        "fake engine".to_owned()
+    }
+}

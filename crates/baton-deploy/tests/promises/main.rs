@@ -1,0 +1,15 @@
+//! What the control plane promises, each promise a module, on an engine and a router in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod kit;
+
+mod a_broken_release_never_serves;
+mod a_crash_loses_nothing;
+mod a_deploy_goes_to_the_other_color;
+mod a_rollback_brings_back_what_was;
+mod cancel_takes_a_deploy_back;
+mod nothing_that_serves_is_stopped;
+mod one_deploy_of_an_app_at_a_time;
+mod plain_containers_are_adopted;
+mod the_live_color_stays_up;
+mod what_a_person_sees;
