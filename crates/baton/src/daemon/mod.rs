@@ -25,6 +25,7 @@ use baton_deploy::router::Embedded;
 use baton_proxy::Proxy;
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
 
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
@@ -33,8 +34,11 @@ use crate::api::peer::Peer;
 use crate::error::CliError;
 use crate::wire::DaemonInfo;
 
-/// How long requests in flight may take to end after SIGTERM, before they are cut.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long requests in flight may take to end after SIGTERM, before they are cut. Nothing is accepted
+/// meanwhile, so this is also the longest that a restart keeps new clients out.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a step that blocks (the database) may hold up the end of the control plane.
+const CONTROL_ENDS: Duration = Duration::from_secs(2);
 /// Threads of the control plane: two, so that one that blocks in the database stops nothing.
 const CONTROL_THREADS: usize = 2;
 
@@ -45,19 +49,25 @@ const CONTROL_THREADS: usize = 2;
 pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
     let settings = settings::resolve(typed, config, &Machine::this())?;
     log::start();
-    let lock = lock::take(&settings.data)?;
+    // Held until the very end: the next daemon may start only when this one does nothing any more.
+    let _lock = lock::take(&settings.data)?;
     let proxy = start_proxy(&settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("baton-control")
+    let control = runtime(CONTROL_THREADS, "baton-control")?;
+    let result = control.block_on(serve(settings, &proxy));
+    // The control plane ends first, as if it were killed: the next one takes up what it was doing,
+    // from the journal. Commands lose their connection and wait for that.
+    control.shutdown_timeout(CONTROL_ENDS);
+    runtime(1, "baton-stop")?.block_on(stop(&proxy))?;
+    result
+}
+
+fn runtime(threads: usize, name: &str) -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
         .enable_all()
         .build()
-        .map_err(|error| CliError::other("cannot start the control plane", error))?;
-    let result = runtime.block_on(serve(settings, proxy));
-    // A deploy that runs is taken up again by the next start, from its journal.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    drop(lock);
-    result
+        .map_err(|error| CliError::other("cannot start a runtime", error))
 }
 
 /// Its workers have threads and runtimes of their own.
@@ -72,9 +82,10 @@ fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
     started.map_err(|error| CliError::Other(error.to_string()))
 }
 
-async fn serve(settings: Settings, proxy: Arc<Proxy>) -> Result<(), CliError> {
+/// The control plane and its API, until the daemon is asked to stop.
+async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let router = Arc::new(Embedded::new(Arc::clone(&proxy)));
+    let router = Arc::new(Embedded::new(Arc::clone(proxy)));
     let control = ControlPlane::open(baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
@@ -82,20 +93,24 @@ async fn serve(settings: Settings, proxy: Arc<Proxy>) -> Result<(), CliError> {
     })
     .await
     .map_err(|error| CliError::Other(error.to_string()))?;
-    let (listener, socket) = socket::bind(&settings.socket)?;
-    announce(&settings, &proxy);
+    // Goes away first of all: commands then wait for the next daemon.
+    let (listener, _socket) = socket::bind(&settings.socket)?;
+    announce(&settings, proxy);
 
-    let api = tokio::spawn(answer(listener, Api::new(control, info(&proxy))));
+    tokio::spawn(answer(listener, Api::new(control, info(proxy))));
     while signals.next().await == Asked::Reload {
-        tell(&[NotifyState::Reloading]);
+        tell(&reloading());
         reload(&router).await;
         tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping: requests in flight may end, instances keep running");
-    // First of all nobody finds the socket any more: commands wait for the next daemon.
-    drop(socket);
-    api.abort();
+    Ok(())
+}
+
+/// The data plane's end; a second signal cuts it short.
+async fn stop(proxy: &Proxy) -> Result<(), CliError> {
+    let mut signals = Signals::new()?;
     tokio::select! {
         () = proxy.shutdown(GRACE) => tracing::info!("stopped"),
         _ = signals.next() => tracing::warn!("stopped at once, as asked a second time"),
@@ -142,6 +157,13 @@ fn announce(settings: &Settings, proxy: &Proxy) {
         "ready"
     );
     tell(&[NotifyState::Ready]);
+}
+
+/// systemd wants to know when the reload began.
+fn reloading() -> Vec<NotifyState<'static>> {
+    let mut state = vec![NotifyState::Reloading];
+    state.extend(NotifyState::monotonic_usec_now());
+    state
 }
 
 /// Tells systemd, where it started us.

@@ -97,6 +97,17 @@ impl Drop for Docker {
         }
         docker(&["network", "rm", &format!("{}_live", self.app)]);
         docker(&["image", "rm", &format!("{}-api", self.app)]);
+        let tagged = format!("baton/{}-api", self.app);
+        let list = docker(&[
+            "image",
+            "ls",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+            &tagged,
+        ]);
+        for image in list.split_whitespace() {
+            docker(&["image", "rm", image]);
+        }
     }
 }
 
