@@ -18,8 +18,8 @@ use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::bridge::{Bridge, BridgeEnd};
+use crate::exchange::h2c;
 use crate::exchange::relay::{End, Relay};
-use crate::exchange::stream;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::upload::Upload;
 use crate::h1::{FieldStore, Parsed, parse_request};
@@ -288,7 +288,7 @@ impl Connection {
         let mut bridge = match pending.h2c_request(&peer) {
             Ok(request) => Bridge::new(pending.asked, &pending.upload, idle, |body| {
                 let request = request.map(|none| body.unwrap_or(none));
-                Box::pin(stream::send_h2c(worker, account, sender, request, peer))
+                Box::pin(h2c::send(worker, account, sender, request, peer))
             }),
             Err(answer) => return Some(self.refuse(answer, pending).await),
         };

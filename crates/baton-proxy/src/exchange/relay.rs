@@ -50,7 +50,7 @@ pub(crate) struct Asked {
     pub(crate) expect_continue: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct AnswerState {
     /// Read from the instance and not decoded yet: a part of a head or of trailers.
     input: Buffer,
@@ -98,22 +98,7 @@ impl Relay {
             account,
             upstream,
             asked,
-            answer: AnswerState {
-                input: Buffer::default(),
-                pending: Buffer::default(),
-                decoder: None,
-                coding: Coding::Raw,
-                started: false,
-                received: false,
-                interim: 0,
-                continued: false,
-                unflushed: false,
-                ended: false,
-                upgraded: false,
-                keep_alive: false,
-                reusable: false,
-                timeout: None,
-            },
+            answer: AnswerState::default(),
             moved: Instant::now(),
         }
     }

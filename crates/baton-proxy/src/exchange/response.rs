@@ -18,9 +18,10 @@ pub(crate) struct Client {
 }
 
 /// How the body goes to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Coding {
     /// As many bytes as announced, or until the connection closes.
+    #[default]
     Raw,
     Chunked,
 }

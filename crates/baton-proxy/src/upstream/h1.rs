@@ -18,15 +18,18 @@ use hyper::body::{Body, Frame};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+mod sender;
+
+use sender::{Sender, Sending};
+
 use super::h2c::RequestBody;
+use crate::answer::Answer;
 use crate::exchange::account::Account;
-use crate::exchange::recode::write_piece;
 use crate::exchange::response::{self, Coding};
 use crate::h1::chunked::trailer_fields;
-use crate::h1::fields::is_forbidden_trailer;
-use crate::h1::write::{decimal, write_last_chunk};
+use crate::h1::write::decimal;
 use crate::h1::{
-    BodyDecoder, BodyLength, Decoded, Field, FieldStore, Parsed, Refusal, ResponseHead, is_framing,
+    BodyDecoder, BodyLength, Decoded, FieldStore, Parsed, Refusal, ResponseHead, is_framing,
     is_hop_by_hop, parse_response,
 };
 use crate::interrupt::Registration;
@@ -57,7 +60,7 @@ pub(crate) enum Why {
     /// Its answer is none: status and what it did.
     Bad(u16, &'static str),
     /// The client's body broke, or is too large.
-    Client(crate::answer::Answer),
+    Client(Answer),
 }
 
 /// Sends a request; its answer's head, and the rest as a body.
@@ -126,117 +129,11 @@ pub(crate) async fn send(
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sending {
-    Going,
-    Done,
-    /// The instance took no more, or the client sent no more.
-    Broken,
-}
-
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// The request's half.
-struct Sender {
-    stream: Rc<TcpStream>,
-    account: Rc<Account>,
-    out: BytesMut,
-    coding: Coding,
-    body: Option<RequestBody>,
-    state: Rc<Cell<Sending>>,
-    sent: usize,
-}
-
-/// Ready when all has gone (None) or cannot go on; with an answer if that is the client's fault.
-impl Future for Sender {
-    type Output = Option<crate::answer::Answer>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.state.get() != Sending::Going {
-            return Poll::Ready(None);
-        }
-        loop {
-            while !this.out.is_empty() {
-                match this.stream.try_write(&this.out) {
-                    Ok(count) => {
-                        this.out.advance(count);
-                        this.sent += count;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        std::task::ready!(this.stream.poll_write_ready(cx)).ok();
-                    }
-                    Err(_) => {
-                        this.state.set(Sending::Broken);
-                        return Poll::Ready(None);
-                    }
-                }
-            }
-            let Some(body) = &mut this.body else {
-                this.state.set(Sending::Done);
-                return Poll::Ready(None);
-            };
-            match std::task::ready!(body.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => this.take(frame),
-                Some(Err(error)) => {
-                    this.state.set(Sending::Broken);
-                    return Poll::Ready(Some(client_broke(error)));
-                }
-                None => {
-                    this.body = None;
-                    if this.coding == Coding::Chunked {
-                        let mut last = Vec::new();
-                        write_last_chunk(&mut last, []);
-                        this.out.extend_from_slice(&last);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Sender {
-    fn take(&mut self, frame: Frame<Bytes>) {
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => {
-                self.account.moved(data.len() as u64);
-                let mut framed = Vec::with_capacity(data.len() + 16);
-                write_piece(self.coding, &data, &mut framed);
-                self.out.extend_from_slice(&framed);
-            }
-            Err(frame) => {
-                let Ok(trailers) = frame.into_trailers() else {
-                    return;
-                };
-                self.body = None;
-                if self.coding == Coding::Chunked {
-                    let fields = trailers
-                        .iter()
-                        .filter(|(name, _)| !is_forbidden_trailer(name.as_str()))
-                        .map(|(name, value)| Field {
-                            name: name.as_str(),
-                            value: value.as_bytes(),
-                        });
-                    let mut last = Vec::new();
-                    write_last_chunk(&mut last, fields);
-                    self.out.extend_from_slice(&last);
-                }
-            }
-        }
-    }
-}
-
-fn client_broke(error: super::h2c::BodyError) -> crate::answer::Answer {
-    match error.downcast::<crate::exchange::stream::TooLarge>() {
-        Ok(too_large) => too_large.answer(),
-        Err(_) => crate::answer::Answer::new(400, "The body of the request broke off."),
     }
 }
 

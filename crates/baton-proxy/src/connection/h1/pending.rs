@@ -8,10 +8,10 @@ use http::HeaderMap;
 use crate::answer::{Answer, accepts_html};
 use crate::buffer::Buffer;
 use crate::exchange::attempts::Repeat;
+use crate::exchange::h2c;
 use crate::exchange::relay::Asked;
 use crate::exchange::request::{Request, upgrade_passed_on};
 use crate::exchange::response::Client;
-use crate::exchange::stream;
 use crate::exchange::upload::Upload;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::{
@@ -83,7 +83,7 @@ impl Pending {
             }
         }
         let request = request_of(&head, &self.route);
-        stream::h2c_request(&request, &self.route, peer, &fields, None)
+        h2c::request(&request, &self.route, peer, &fields, None)
     }
 
     /// Host and target, as the routing table is asked. Of a head that was parsed before.
