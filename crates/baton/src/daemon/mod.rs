@@ -23,6 +23,7 @@ use std::time::Duration;
 use baton_deploy::ControlPlane;
 use baton_deploy::router::Embedded;
 use baton_proxy::Proxy;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
@@ -51,6 +52,7 @@ pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
     log::start();
     // Held until the very end: the next daemon may start only when this one does nothing any more.
     let _lock = lock::take(&settings.data)?;
+    raise_file_limit();
     let proxy = start_proxy(&settings)?;
     let control = runtime(CONTROL_THREADS, "baton-control")?;
     let result = control.block_on(serve(settings, &proxy));
@@ -68,6 +70,19 @@ fn runtime(threads: usize, name: &str) -> Result<Runtime, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::other("cannot start a runtime", error))
+}
+
+/// Each proxied connection is two open files, and the usual soft limit of 1024 is there for programs
+/// that use `select`, which this one does not.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
 }
 
 /// Its workers have threads and runtimes of their own.
