@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -59,9 +59,14 @@ pub(crate) async fn serve(
     let service = service_fn(|request| {
         let open = OpenStream::new(&streams);
         let (worker, server_name) = (Rc::clone(&worker), server_name.clone());
+        let head_only = request.method() == Method::HEAD;
         async move {
             let response = respond(&worker, &peer, server_name.as_deref(), request).await;
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
+            Ok::<_, Infallible>(response.map(|body| Counted {
+                body,
+                head_only,
+                _open: open,
+            }))
         }
     });
     let io = TokioIo::new(Watched::new(stream, H2_PREFACE.len()));
@@ -292,6 +297,8 @@ impl Drop for OpenStream {
 /// An answer's body that keeps its request counted.
 struct Counted<B> {
     body: B,
+    /// Baton's own answers have a body here that HEAD does not get.
+    head_only: bool,
     _open: OpenStream,
 }
 
@@ -303,7 +310,13 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        loop {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            match &frame {
+                Some(Ok(frame)) if self.head_only && frame.is_data() => {}
+                _ => return Poll::Ready(frame),
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -110,6 +110,27 @@ async fn the_app_sees_one_cookie_and_the_forwarded_fields() {
     }
 }
 
+#[tokio::test]
+async fn head_gets_no_body() {
+    for protocol in BOTH {
+        let (_app, proxy, mut sender) = client(protocol).await;
+        let head = |path: &str| {
+            let mut request = get(path);
+            *request.method_mut() = http::Method::HEAD;
+            request
+        };
+        let answer = sender.send_request(head("/")).await.unwrap();
+        let (status, fields, body, _) = within("the app's answer", origin::whole(answer)).await;
+        assert_eq!((status, body.len()), (200, 0), "{protocol:?}");
+        assert_eq!(fields["content-length"], "5", "{protocol:?}");
+        proxy.publish(Arc::default());
+        let answer = sender.send_request(head("/")).await.unwrap();
+        let (status, fields, body, _) = within("our own answer", origin::whole(answer)).await;
+        assert_eq!((status, body.len()), (404, 0), "{protocol:?}");
+        assert_ne!(fields["content-length"], "0");
+    }
+}
+
 /// gRPC's bidirectional streaming: an answer while the request is still being sent.
 #[tokio::test]
 async fn both_ways_at_once_with_trailers() {
