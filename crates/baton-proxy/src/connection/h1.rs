@@ -89,12 +89,11 @@ enum Incoming {
 impl Connection {
     /// One request and its answer.
     async fn one(&mut self) -> Next {
-        let mut pending = match poll_fn(|cx| self.poll_incoming(cx)).await {
-            Incoming::Request(pending) => pending,
-            Incoming::Own(own) => return Box::pin(self.say(own)).await,
-            Incoming::Closed => return Next::Close,
+        let next = match poll_fn(|cx| self.poll_incoming(cx)).await {
+            Incoming::Request(mut pending) => self.exchange(&mut pending).await,
+            Incoming::Own(own) => Box::pin(self.say(own)).await,
+            Incoming::Closed => Next::Close,
         };
-        let next = self.exchange(&mut pending).await;
         self.since = Instant::now();
         next
     }
