@@ -20,5 +20,6 @@ mod paused_holds;
 mod plain_requests_are_redirected;
 mod refused_instance_holds;
 mod smuggling_is_refused;
+mod switches_under_load_lose_nothing;
 mod trailers_pass;
 mod upgrade_is_tunnelled;
