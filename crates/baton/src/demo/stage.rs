@@ -143,7 +143,11 @@ impl Stage {
         let shown = format!("$ baton {}", arguments.join(" "));
         self.out.text(&self.out.paint.dim(&shown))?;
         let mut command = self.command();
-        command.args(arguments);
+        command
+            .args(arguments)
+            // Ctrl-C ends the demo, and with it this; it has nothing to say of its own then.
+            .process_group(0)
+            .kill_on_drop(true);
         if self.out.is_json() {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
