@@ -54,6 +54,11 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         (index, seen) = death(&engine, &mut events, &candidates) => End::Died(index, seen),
         () = walk.deploy.cancelled() => End::Cancelled,
     };
+    // A check may pass in the moment in which its instance ends.
+    let end = match end {
+        End::Healthy => verified(&engine, &candidates).await,
+        other => other,
+    };
     walk.boot = None;
     match end {
         End::Healthy => {
@@ -65,6 +70,19 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         End::TimedOut(index) => Err(timed_out(walk, &engine, &candidates[index]).await),
         End::Died(index, seen) => Err(died(walk, &engine, &candidates[index], seen).await),
     }
+}
+
+/// All of them are still up.
+async fn verified(engine: &Arc<dyn Engine>, candidates: &[Candidate<'_>]) -> End {
+    for (index, candidate) in candidates.iter().enumerate() {
+        match ask("inspect", engine.inspect(&candidate.instance.id)).await {
+            Ok(Some(now)) if now.state == InstanceState::Running => {}
+            Ok(seen) => return End::Died(index, seen),
+            // An engine that does not answer now: the switch asks again.
+            Err(_) => {}
+        }
+    }
+    End::Healthy
 }
 
 /// The next candidate may boot.

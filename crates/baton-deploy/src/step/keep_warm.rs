@@ -17,7 +17,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let Some((color, old)) = walk.old() else {
         return Ok(json!({}));
     };
-    let (id, wanted) = (old.id, duration(old));
+    // What the file says now decides: the one that has just been deployed.
+    let (id, wanted) = (old.id, duration(walk.release()?));
     let tail = walk.tail()?;
     let Some(drained) = walk.prove_drained().await? else {
         return Ok(json!({ "left": true }));

@@ -65,6 +65,10 @@ async fn the_release_number_and_the_image_are_filled_in() {
     world.deploy_ok(&control, kit::project("shop"), "one").await;
     let release = control.release(&app("shop"), ReleaseId(1)).await.unwrap();
     assert_eq!(release.images["api"].id, "sha256:one");
+    kit::until("the receipt", async || {
+        !control.receipts(&app("shop"), 10).await.unwrap().is_empty()
+    })
+    .await;
     let receipts = control.receipts(&app("shop"), 10).await.unwrap();
     assert_eq!(receipts[0].outcome, "live");
     let steps: Vec<_> = receipts[0].steps.iter().map(|s| s.step.as_str()).collect();

@@ -89,8 +89,7 @@ async fn it_can_be_rolled_back_to_while_it_is_warm_and_after() {
     assert_ne!(serving, [plain], "a stopped plain container is not revived");
     let release = control.release(&app("shop"), ReleaseId(0)).await.unwrap();
     assert_eq!(release.images["api"].id, "sha256:plain");
-    world.settled(&control).await;
-    world.assert_clean(&control, "shop").await;
+    assert!(world.engine.state().violations.is_empty());
 }
 
 #[tokio::test]
