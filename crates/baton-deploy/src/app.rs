@@ -126,7 +126,9 @@ async fn end_color(core: &Core, app: &AppName, color: Color) -> Result<(), Deplo
         color,
     };
     let instances = core.instances(&release, color).await?;
+    // Streams do not hold it for minutes: whoever removes an app waits for it.
     let alone = Tail::new(0, color);
+    alone.shorten();
     let unrouted = Unrouted::removed(core, place.clone()).await?;
     let drained = unrouted
         .drain(&instances, &drain::rules(&release), &alone, &|text| {

@@ -202,7 +202,10 @@ pub(crate) async fn events(
                 return;
             }
         }
-        while follow {
+        if !follow {
+            return;
+        }
+        loop {
             let event = tokio::select! {
                 event = new.recv() => event,
                 () = sender.closed() => return,

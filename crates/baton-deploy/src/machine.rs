@@ -20,6 +20,8 @@ pub(crate) struct Memory {
     pub(crate) swap_free: u64,
     /// What is left under the tightest cgroup limit, if there is one.
     pub(crate) cgroup: Option<u64>,
+    /// Used now by what ends before the new one starts.
+    pub(crate) freed: u64,
 }
 
 impl Memory {
@@ -31,12 +33,13 @@ impl Memory {
             available,
             swap_free,
             cgroup: cgroup_left(engine),
+            freed: 0,
         }
     }
 
     pub(crate) fn left(self) -> u64 {
         let machine = self.available + self.swap_free;
-        self.cgroup.map_or(machine, |cgroup| cgroup.min(machine))
+        self.cgroup.map_or(machine, |cgroup| cgroup.min(machine)) + self.freed
     }
 
     fn describe(self) -> String {
@@ -45,11 +48,18 @@ impl Memory {
             size(self.available),
             size(self.swap_free)
         );
-        match self.cgroup {
+        let limited = match self.cgroup {
             Some(left) if left < self.available + self.swap_free => {
                 format!("{machine}, {} under the cgroup's limit", size(left))
             }
             _ => machine,
+        };
+        match self.freed {
+            0 => limited,
+            freed => format!(
+                "{limited}, and {} of the old color that ends first",
+                size(freed)
+            ),
         }
     }
 }
@@ -238,6 +248,7 @@ mod tests {
             available,
             swap_free: 0,
             cgroup,
+            freed: 0,
         }
     }
 
@@ -275,6 +286,20 @@ mod tests {
         let (figures, refusal) = memory_verdict(memory(900 * MIB, Some(5000 * MIB)), Some(live));
         assert!(!figures.contains("cgroup"), "{figures}");
         assert!(refusal.is_none());
+    }
+
+    #[test]
+    fn a_warm_color_makes_room_because_it_ends_first() {
+        let live = LiveUse {
+            now: 300 * MIB,
+            peak: 400 * MIB,
+        };
+        let mut tight = memory(200 * MIB, None);
+        assert!(memory_verdict(tight, Some(live)).1.is_some());
+        tight.freed = 250 * MIB;
+        let (figures, refusal) = memory_verdict(tight, Some(live));
+        assert!(refusal.is_none(), "{refusal:?}");
+        assert!(figures.contains("250 MiB of the old color"), "{figures}");
     }
 
     #[test]

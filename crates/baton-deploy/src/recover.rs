@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use baton_compose::{AppName, Color};
 use baton_engine::Instance;
-use futures_util::future::{self, BoxFuture};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 
 use crate::core::Core;
 use crate::error::DeployError;
@@ -22,21 +24,20 @@ use crate::step::Walk;
 use crate::store::{DeployRow, Phase};
 use crate::tail;
 
-/// Publishes the live color of every app, in one go. An engine that does not answer leaves its apps at
+/// Publishes the live color of every app. An engine that does not answer leaves its apps at
 /// the addresses where they were served last, if the machine was not started anew since.
 pub(crate) async fn serve(core: &Arc<Core>) -> Result<(), DeployError> {
     let apps = core.store.apps().await?;
-    let mut asked: Vec<BoxFuture<'_, Option<Live>>> = Vec::new();
-    for app in &apps {
-        asked.push(Box::pin(live_of(core, app)));
-    }
-    let lives = future::join_all(asked).await;
-    let lives: Vec<_> = apps
-        .into_iter()
-        .zip(lives)
-        .filter_map(|(app, live)| Some((app, live?)))
+    let mut asked: FuturesUnordered<BoxFuture<'_, (AppName, Option<Live>)>> = apps
+        .iter()
+        .map(|app| Box::pin(async move { (app.clone(), live_of(core, app).await) }) as _)
         .collect();
-    core.routes.publish_all(lives).await?;
+    // Each as soon as its engine has answered: one that hangs holds up its own apps only.
+    while let Some((app, live)) = asked.next().await {
+        if let Some(live) = live {
+            core.routes.set(&app, live).await?;
+        }
+    }
     Ok(())
 }
 

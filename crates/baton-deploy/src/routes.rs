@@ -142,13 +142,10 @@ impl Routes {
         Ok(true)
     }
 
-    /// Publishes several apps at once, in place of what they had.
-    pub(crate) async fn publish_all(
-        &self,
-        lives: Vec<(AppName, Live)>,
-    ) -> Result<(), RouteConflict> {
+    /// Publishes an app as it is, in place of what it had.
+    pub(crate) async fn set(&self, app: &AppName, live: Live) -> Result<(), RouteConflict> {
         let mut table = self.table.lock().await;
-        table.extend(lives);
+        table.insert(app.clone(), live);
         self.router.publish(&flat(&table)).await
     }
 

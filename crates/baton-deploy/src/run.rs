@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::running::{Hurry, RunningDeploy};
 use crate::step::{self, StepError, Walk, receipt};
 use crate::store::{DeployRow, Phase};
+use crate::tail;
 
 /// An undo that fails (an engine that does not answer) is tried so often.
 const UNDO_TRIES: u32 = 3;
@@ -114,7 +115,7 @@ async fn command(mut walk: Walk, lock: Option<Held>) {
         failed_outcome(&walk, error).await
     };
     let (core, deploy) = (Arc::clone(&walk.core), Arc::clone(&walk.deploy));
-    let tail = switched.then(|| walk.plan.from).flatten().map(|from| {
+    let tail = walk.plan.from.filter(|_| switched).map(|from| {
         // Before the lock is free: the next deploy must find it.
         core.begin_tail(&deploy.app, deploy.id, from)
     });
@@ -301,6 +302,13 @@ async fn undo(walk: &mut Walk, step: StepName) {
             };
             write(walk, step, &entry).await;
             walk.deploy.feed.tell(Progress::UndoFailed { step, error });
+            // Someone has to end it once the engine answers again.
+            if step == StepName::Start
+                && let Err(error) =
+                    tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, id).await
+            {
+                tracing::error!(deploy = id, %step, "{error}");
+            }
         }
     }
 }
@@ -338,7 +346,11 @@ async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
         StepError::NothingToDo(_) => (ExitCode::Done, "nothing to do", None),
         StepError::Cancelled(_) => (ExitCode::Error, "cancelled", None),
         StepError::Refused(_) => (ExitCode::Refused, "refused", None),
-        StepError::Release { failure, .. } => (ExitCode::ReleaseFailed, "failed", failure),
+        StepError::Release { failure, .. } => (
+            ExitCode::ReleaseFailed,
+            "failed",
+            failure.map(|failure| *failure),
+        ),
         StepError::Error(error) => (error.exit_code(), "failed", None),
     };
     let message = match word {

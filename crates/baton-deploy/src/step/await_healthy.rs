@@ -39,7 +39,7 @@ enum End {
     /// The index of the candidate.
     TimedOut(usize),
     /// As it was seen last; None when it is gone.
-    Died(usize, Option<Instance>),
+    Died(usize, Option<Box<Instance>>),
     Cancelled,
 }
 
@@ -51,7 +51,9 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let candidates = candidates(walk, &release).await?;
     let end = tokio::select! {
         end = all_healthy(walk, &engine, &candidates) => end,
-        (index, seen) = death(&engine, &mut events, &candidates) => End::Died(index, seen),
+        (index, seen) = death(&engine, &mut events, &candidates) => {
+            End::Died(index, seen.map(Box::new))
+        }
         () = walk.deploy.cancelled() => End::Cancelled,
     };
     // A check may pass in the moment in which its instance ends.
@@ -68,7 +70,9 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         }
         End::Cancelled => Err(StepError::Cancelled("cancelled".to_owned())),
         End::TimedOut(index) => Err(timed_out(walk, &engine, &candidates[index]).await),
-        End::Died(index, seen) => Err(died(walk, &engine, &candidates[index], seen).await),
+        End::Died(index, seen) => {
+            Err(died(walk, &engine, &candidates[index], seen.map(|seen| *seen)).await)
+        }
     }
 }
 
@@ -77,7 +81,7 @@ async fn verified(engine: &Arc<dyn Engine>, candidates: &[Candidate<'_>]) -> End
     for (index, candidate) in candidates.iter().enumerate() {
         match ask("inspect", engine.inspect(&candidate.instance.id)).await {
             Ok(Some(now)) if now.state == InstanceState::Running => {}
-            Ok(seen) => return End::Died(index, seen),
+            Ok(seen) => return End::Died(index, seen.map(Box::new)),
             // An engine that does not answer now: the switch asks again.
             Err(_) => {}
         }

@@ -18,19 +18,19 @@ pub(super) async fn of(
     instance: &Instance,
     color: Color,
     probes: Vec<Probe>,
-) -> Failure {
+) -> Box<Failure> {
     let exit = match &instance.state {
         InstanceState::Exited(exit) => Some(exit.clone()),
         InstanceState::Created | InstanceState::Running => None,
     };
-    Failure {
+    Box::new(Failure {
         instance: format!("{} {} ({color})", instance.service, instance.replica),
         probes,
         exit_code: exit.as_ref().and_then(|exit| exit.code),
         oom_killed: exit.as_ref().is_some_and(|exit| exit.oom_killed),
         exit: exit.map(|exit| exit.to_string()),
         log: log(engine, instance).await,
-    }
+    })
 }
 
 async fn log(engine: &Arc<dyn Engine>, instance: &Instance) -> Vec<String> {

@@ -70,7 +70,7 @@ pub(crate) enum StepError {
     /// The new release did not come up.
     Release {
         message: String,
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
     },
     Error(DeployError),
 }

@@ -3,7 +3,9 @@
 //! Hosts that another app claims, an engine that is not there, a full disk, memory for one copy only:
 //! each is refused with its numbers and the next step.
 
+use baton_compose::policy::Tls;
 use baton_compose::{AppName, Color, EngineKind, Project};
+use baton_proxy::Certificate;
 use serde_json::json;
 
 use super::{StepError, StepResult, Walk};
@@ -86,6 +88,13 @@ pub(crate) async fn look(
     if let Err(refusal) = check_routes(core, app, project).await {
         findings.refusals.push(refusal.to_string());
     }
+    for service in &project.services {
+        if let Tls::Files { cert, key } = &service.policy.tls
+            && let Err(error) = Certificate::load(cert, key)
+        {
+            findings.refusals.push(format!("{}: {error}", service.name));
+        }
+    }
     match core.engine(project.engine) {
         Ok(engine) => {
             if let Err(error) = ask("check the engine", engine.check()).await {
@@ -124,6 +133,7 @@ async fn memory(
     live: Option<&Release>,
 ) -> (String, Option<String>) {
     let mut used = None;
+    let mut memory = machine::Memory::read(engine);
     if let (Some(release), Some(routed)) = (live, core.routes.live(app).await) {
         let instances = core
             .running_instances(release, routed.color)
@@ -131,6 +141,23 @@ async fn memory(
             .unwrap_or_default();
         let (now, peak) = core.memory(release.engine(), &instances).await;
         used = Some(machine::LiveUse { now, peak });
+        memory.freed = ends_before_start(core, app, routed.color.other()).await;
     }
-    machine::memory_verdict(machine::Memory::read(engine), used)
+    machine::memory_verdict(memory, used)
+}
+
+/// What a warm old color uses: it ends before the new one starts.
+async fn ends_before_start(core: &Core, app: &AppName, color: Color) -> u64 {
+    let slot = core.store.slot(app, color).await.ok();
+    let Some(id) = slot.and_then(|slot| slot.release) else {
+        return 0;
+    };
+    let Some(release) = core.store.release(app, id).await.ok().flatten() else {
+        return 0;
+    };
+    let instances = core
+        .running_instances(&release, color)
+        .await
+        .unwrap_or_default();
+    core.memory(release.engine(), &instances).await.0
 }

@@ -135,6 +135,8 @@ async fn adopt(walk: &mut Walk, engine: &Arc<dyn Engine>) -> Result<(), StepErro
     );
     walk.note(STEP, text.clone());
     walk.core.event(Some(app), "adopted", text).await;
+    // Other services find it by its plain name on the live network from now on.
+    walk.core.wake(app);
     walk.previous = Some(release);
     Ok(())
 }

@@ -67,6 +67,9 @@ struct Raw {
     started_at: String,
 }
 
+/// Deploys of all apps whose journal and receipt are kept.
+const KEEP: i64 = 2_000;
+
 const COLUMNS: &str = "id, app, phase, work, plan, outcome, by, started_at";
 
 impl Raw {
@@ -161,6 +164,13 @@ impl Store {
                     "UPDATE deploys SET phase = ?2, work = ?3 WHERE id = ?1",
                     params![id, Phase::Done.as_str(), nothing],
                 )?;
+                for statement in [
+                    "DELETE FROM journal WHERE deploy <= ?1",
+                    "DELETE FROM receipts WHERE deploy <= ?1",
+                    "DELETE FROM deploys WHERE id <= ?1 AND phase = 'done'",
+                ] {
+                    transaction.execute(statement, [id - KEEP])?;
+                }
             }
             transaction.commit()
         })

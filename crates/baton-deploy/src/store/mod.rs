@@ -22,7 +22,7 @@ mod slots;
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn open_file(folder: &Path) -> Result<Connection, DeployError> {
 }
 
 /// A second daemon on the same folder shows as a locked database.
-fn explain(file: &PathBuf, error: &rusqlite::Error) -> String {
+fn explain(file: &Path, error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => format!(
             "{} is in use; another `baton serve` runs on this data folder: stop it, or give this one another --data",

@@ -43,11 +43,12 @@ async fn second_is_broken(world: &World, break_it: impl FnOnce(&World)) -> Outco
     assert_eq!(receipts[0].outcome, "failed");
 
     // The next one is not held up by it.
-    let mut state = world.engine.state();
-    state.ends_at_start = None;
-    state.new_are_unhealthy = false;
-    state.start_error = None;
-    drop(state);
+    {
+        let mut state = world.engine.state();
+        state.ends_at_start = None;
+        state.new_are_unhealthy = false;
+        state.start_error = None;
+    }
     let next = world
         .deploy_ok(&control, kit::project("shop"), "three")
         .await;

@@ -1,6 +1,6 @@
 //! An engine and a router in memory, scripted by the tests, and a world that outlives control planes
 //! as containers outlive a daemon.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 mod engine;
 mod freeze;
