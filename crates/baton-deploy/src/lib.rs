@@ -24,6 +24,7 @@
 //! | `supervise`, `keeper` | follow the engine's events: unroute on exit, restart what is live |
 //! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
 //! | `lock` | one deploy of an app at a time |
+//! | `fault` | where tests kill the real daemon; not in release builds |
 //! | `machine` | memory and disk that are left |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
@@ -38,6 +39,7 @@ extern crate self as baton_deploy;
 mod app;
 mod core;
 mod drain;
+mod fault;
 mod feed;
 mod filled;
 mod health;

@@ -13,6 +13,9 @@ const NO_LIMIT: u64 = 1 << 60;
 /// Kept free so that the journal, a rollback and pruning still work on a full disk.
 const DISK_RESERVE: u64 = 512 * MIB;
 
+/// And never less than this: what a database and a few logs may take at once.
+const LEAST_RESERVE: u64 = 64 * MIB;
+
 /// Memory that a new instance could have, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Memory {
@@ -203,7 +206,7 @@ pub(crate) fn disks(engine: EngineKind, data: &Path) -> Vec<(String, Option<Stri
 
 /// A small filesystem keeps 5 % instead: half a gibibyte may be most of it.
 pub(crate) fn disk_verdict(folder: &Path, disk: Disk) -> (String, Option<String>) {
-    let reserve = DISK_RESERVE.min(disk.total / 20);
+    let reserve = DISK_RESERVE.min(disk.total / 20).max(LEAST_RESERVE);
     let figures = format!(
         "disk: {} has {} of {} free",
         folder.display(),
@@ -313,8 +316,9 @@ mod tests {
         let full = |free, total| disk_verdict(Path::new("/data"), Disk { free, total }).1;
         assert!(full(511 * MIB, 100 * gib).is_some());
         assert!(full(513 * MIB, 100 * gib).is_none());
-        assert!(full(60 * MIB, gib).is_none());
-        assert!(full(40 * MIB, gib).is_some());
+        assert!(full(110 * MIB, 2 * gib).is_none());
+        assert!(full(100 * MIB, 2 * gib).is_some());
+        assert!(full(23 * MIB, 24 * MIB).is_some());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 
 use crate::core::Core;
 use crate::error::DeployError;
+use crate::fault;
 use crate::journal::EntryKind;
 use crate::lock::Held;
 use crate::outcome::{ExitCode, Outcome};
@@ -189,6 +190,7 @@ async fn journaled(walk: &mut Walk, step: StepName) -> Result<(), StepError> {
     let (id, store) = (walk.deploy.id, walk.core.store.clone());
     walk.deploy.at(step, &walk.plan);
     store.journal(id, step, &EntryKind::Started).await?;
+    fault::after(step, "started");
     walk.deploy.feed.tell(Progress::StepStarted { step });
     let begun = Instant::now();
     let result = step::run(step, walk).await;
@@ -201,6 +203,7 @@ async fn journaled(walk: &mut Walk, step: StepName) -> Result<(), StepError> {
                 output: output.clone(),
             };
             store.journal(id, step, &entry).await?;
+            fault::after(step, "succeeded");
             walk.outputs.insert(step, output);
             walk.deploy.feed.tell(Progress::StepSucceeded { step, ms });
             Ok(())
