@@ -32,7 +32,7 @@ impl Drop for SmallDisk {
 fn disk_without_room_is_refused_with_the_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(folder.path().join("data"), "size=2g");
-    let machine = Machine::start_with(&["--data", disk.0.to_str().unwrap()], &[]);
+    let machine = Machine::start_in(&disk.0);
     let mut app = App::new(Engine::Process, "disk");
     machine.deploy(&app, &[]);
     let remounted = Command::new("mount")
@@ -50,7 +50,6 @@ fn disk_without_room_is_refused_with_the_numbers() {
         "{message}"
     );
     assert_eq!(machine.answering_release(&app), "r1");
-    machine.run(app.folder(), &["remove", "--yes", "--app", app.name()]);
     drop(machine);
     drop(disk);
 }

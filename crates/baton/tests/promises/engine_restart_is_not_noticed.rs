@@ -48,8 +48,6 @@ fn restarted(live_restore: bool) {
         report.longest_ms
     );
     assert_eq!(report.failed, 0, "{report:#?}");
-    machine.run(app.folder(), &["remove", "--yes", "--app", app.name()]);
-    drop(machine);
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl App {
         &self.name
     }
 
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -139,14 +143,6 @@ impl App {
             text.push_str(&format!("      {line}\n"));
         }
         text
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        if self.engine == Engine::Docker {
-            remove_from_docker(&self.name);
-        }
     }
 }
 

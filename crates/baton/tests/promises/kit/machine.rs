@@ -1,5 +1,7 @@
 //! A daemon of its own, in a folder of its own, on free ports of loopback.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,16 +12,20 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{App, wait_for};
+use super::app::remove_from_docker;
+use super::{App, Engine, wait_for};
 
 /// Long enough for a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Machine {
     folder: TempDir,
+    data: PathBuf,
     daemon: Option<Child>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Apps that were touched through this machine, with what has to be cleaned up.
+    apps: RefCell<BTreeMap<String, Engine>>,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
 }
@@ -30,24 +36,38 @@ impl Machine {
         Machine::start_with(&[], &[])
     }
 
-    /// With more arguments of `baton serve` and more environment for it.
-    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Machine {
-        let mut machine = Machine {
-            folder: tempfile::Builder::new()
-                .prefix("baton-test-")
-                .tempdir()
-                .unwrap(),
-            daemon: None,
-            arguments: arguments.iter().map(ToString::to_string).collect(),
-            environment: environment
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
-            http: free_port(),
-            https: free_port(),
-        };
+    /// With its data in a folder of the test's choice.
+    pub(crate) fn start_in(data: &Path) -> Machine {
+        let mut machine = Machine::new();
+        machine.data = data.to_owned();
         machine.up();
         machine
+    }
+
+    /// With more arguments of `baton serve` and more environment for it.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Machine {
+        let mut machine = Machine::new();
+        machine.arguments = arguments.iter().map(ToString::to_string).collect();
+        machine.set_environment(environment);
+        machine.up();
+        machine
+    }
+
+    fn new() -> Machine {
+        let folder = tempfile::Builder::new()
+            .prefix("baton-test-")
+            .tempdir()
+            .unwrap();
+        Machine {
+            data: folder.path().join("data"),
+            folder,
+            daemon: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            apps: RefCell::default(),
+            http: free_port(),
+            https: free_port(),
+        }
     }
 
     /// Starts the daemon (again) on the same folder and ports; returns when its socket answers.
@@ -66,7 +86,7 @@ impl Machine {
                 &self.https.to_string(),
             ])
             .arg("--data")
-            .arg(self.folder.path().join("data"))
+            .arg(&self.data)
             .arg("--socket")
             .arg(self.socket())
             .args(&self.arguments)
@@ -121,10 +141,6 @@ impl Machine {
         self.daemon = None;
     }
 
-    pub(crate) fn daemon_pid(&self) -> u32 {
-        self.daemon.as_ref().expect("the daemon runs").id()
-    }
-
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("baton.sock")
     }
@@ -165,6 +181,9 @@ impl Machine {
     }
 
     pub(crate) fn app_command(&self, app: &App, arguments: &[&str]) -> Command {
+        self.apps
+            .borrow_mut()
+            .insert(app.name().to_owned(), app.engine());
         let mut command = self.command(app.folder(), arguments);
         command.envs(app.environment());
         command
@@ -235,24 +254,21 @@ impl Drop for Machine {
         if std::thread::panicking() {
             eprintln!("---- the daemon's log ----\n{}", self.log());
         }
-        // Its apps go first: a process instance outlives its daemon by design.
+        // Its apps go first: an instance outlives its daemon by design.
+        let apps = self.apps.take();
         if self.daemon.is_some() {
-            let status = self.run(Path::new("/"), &["status", "--json"]);
-            let names: Vec<String> = status
-                .lines()
-                .last()
-                .and_then(|line| line["apps"].as_array().cloned())
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|entry| entry["name"].as_str().map(ToOwned::to_owned))
-                .collect();
-            for name in names {
-                self.run(Path::new("/"), &["remove", "--yes", "--app", &name]);
+            for name in apps.keys() {
+                self.run(Path::new("/"), &["remove", "--yes", "--app", name]);
             }
         }
         if let Some(mut daemon) = self.daemon.take() {
             let _ = daemon.kill();
             let _ = daemon.wait();
+        }
+        for (name, engine) in apps {
+            if engine == Engine::Docker {
+                remove_from_docker(&name);
+            }
         }
     }
 }
