@@ -24,3 +24,5 @@ mod one_deploy_at_a_time;
 mod paused_app_holds_requests;
 mod plain_compose_app_is_adopted;
 mod rollback_needs_no_file;
+mod tls_app_is_redirected_to;
+mod workers_change_over_at_the_switch;
