@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
@@ -13,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming};
 use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::limited::{NoBody, TooLarge};
+use crate::exchange::progress::Progress;
 use crate::exchange::request::{Request, target_for};
 use crate::exchange::response::names_event_stream;
 use crate::exchange::stream::{AnswerBody, lines_of};
@@ -91,15 +91,20 @@ pub(crate) async fn send(
         why,
         body,
     };
-    let idle = account.route.limits.idle;
-    let answered = sender.send(request);
-    let answered = if idle.is_zero() {
-        answered.await
+    let progress = Progress::new();
+    let request = if request.body().is_end_stream() {
+        request
     } else {
-        match tokio::time::timeout(idle, answered).await {
-            Ok(answered) => answered,
-            Err(_) => return Err(no_answer(Why::Bad(504, "did not answer in time"), None)),
-        }
+        request.map(|body| progress.count(body, &account))
+    };
+    let waited = tokio::select! {
+        biased;
+        answered = sender.send(request) => Ok(answered),
+        why = too_long(&account, &progress) => Err(why),
+    };
+    let answered = match waited {
+        Ok(answered) => answered,
+        Err(why) => return Err(no_answer(why, None)),
     };
     match answered {
         Ok(response) => {
@@ -120,7 +125,7 @@ pub(crate) async fn send(
                 body,
                 registered: None,
                 timer: Timer::default(),
-                moved: Instant::now(),
+                progress,
             };
             Ok(Response::from_parts(parts, AnswerBody::h2c(body)))
         }
@@ -141,6 +146,27 @@ pub(crate) async fn send(
     }
 }
 
+/// Ends when nothing has moved for too long, or the instance is cut.
+async fn too_long(account: &Account, progress: &Progress) -> Why {
+    let idle = account.route.limits.idle;
+    let silence = async {
+        if idle.is_zero() {
+            return std::future::pending().await;
+        }
+        loop {
+            let deadline = progress.deadline(idle);
+            tokio::time::sleep_until(deadline.into()).await;
+            if progress.deadline(idle) <= deadline {
+                return progress.too_late();
+            }
+        }
+    };
+    tokio::select! {
+        why = silence => why,
+        () = account.instance().until_cut() => Why::Bad(502, "was stopped before it answered"),
+    }
+}
+
 /// An answer from an h2c instance.
 pub(crate) struct H2cStream {
     worker: Rc<WorkerContext>,
@@ -148,7 +174,7 @@ pub(crate) struct H2cStream {
     pub(crate) body: Incoming,
     registered: Option<Registration>,
     timer: Timer,
-    moved: Instant,
+    progress: Rc<Progress>,
 }
 
 impl H2cStream {
@@ -158,7 +184,7 @@ impl H2cStream {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.moved = Instant::now();
+                self.progress.moves();
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.account.moved(length as u64);
                 Poll::Ready(Some(Ok(frame)))
@@ -181,7 +207,7 @@ impl H2cStream {
         self.account.instance().is_cut()
             || (!idle.is_zero()
                 && !self.account.may_be_quiet()
-                && self.timer.poll_passed(cx, self.moved + idle))
+                && self.timer.poll_passed(cx, self.progress.deadline(idle)))
     }
 
     fn broken(&self) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {

@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -25,6 +25,7 @@ use sender::{Sender, Sending};
 use super::h2c::RequestBody;
 use crate::answer::Answer;
 use crate::exchange::account::Account;
+use crate::exchange::progress::Progress;
 use crate::exchange::response::{self, Coding};
 use crate::h1::chunked::trailer_fields;
 use crate::h1::write::decimal;
@@ -75,16 +76,17 @@ pub(crate) async fn send(
     let stream = Rc::new(stream);
     let account = Rc::new(account);
     let state = Rc::new(Cell::new(Sending::Going));
+    let progress = Progress::new();
     let upload = Sender {
         stream: Rc::clone(&stream),
-        account: Rc::clone(&account),
         out: BytesMut::from(head.as_slice()),
         coding: match asked.body {
             BodyLength::Chunked => Coding::Chunked,
             _ => Coding::Raw,
         },
-        body,
+        body: body.map(|body| progress.count(body, &account)),
         state: Rc::clone(&state),
+        progress: Rc::clone(&progress),
         sent: 0,
     };
     let mut upload = Box::pin(upload);
@@ -101,7 +103,7 @@ pub(crate) async fn send(
         upload: None,
         registered: None,
         timer: Timer::default(),
-        moved: Instant::now(),
+        progress,
     };
     let parts = poll_fn(|cx| {
         let uploaded = upload.as_mut().poll(cx);
@@ -152,7 +154,7 @@ pub(crate) struct AnswerStream {
     upload: Option<AbortOnDrop>,
     registered: Option<Registration>,
     timer: Timer,
-    moved: Instant,
+    progress: Rc<Progress>,
 }
 
 impl AnswerStream {
@@ -166,7 +168,7 @@ impl AnswerStream {
             match stream.try_read(&mut scratch) {
                 Ok(read) => {
                     self.input.extend_from_slice(&scratch[..read]);
-                    self.moved = Instant::now();
+                    self.progress.moves();
                     return Poll::Ready(Ok(read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -186,7 +188,7 @@ impl AnswerStream {
         self.account.instance().is_cut()
             || (!idle.is_zero()
                 && !self.account.may_be_quiet()
-                && self.timer.poll_passed(cx, self.moved + idle))
+                && self.timer.poll_passed(cx, self.progress.deadline(idle)))
     }
 
     fn poll_head(
@@ -228,7 +230,12 @@ impl AnswerStream {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.is_over(cx) => {
-                    return Poll::Ready(Err(Why::Bad(504, "did not answer in time")));
+                    let cut = self.account.instance().is_cut();
+                    return Poll::Ready(Err(if cut {
+                        Why::Bad(502, "was stopped before it answered")
+                    } else {
+                        self.progress.too_late()
+                    }));
                 }
                 Poll::Pending => return Poll::Pending,
             }

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::origin::{self, Origin, Sender};
-use baton_proxy::{Protocol, Proxy};
+use baton_proxy::{Protocol, Proxy, RoutingTable};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::combinators::BoxBody;
@@ -304,4 +305,37 @@ async fn an_idle_connection_is_ended() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_long_upload_is_no_silence() {
+    for protocol in BOTH {
+        let (_app, proxy, mut sender) = client(protocol).await;
+        let mut route = origin::route("shop", &["*"], "/");
+        let instance = Arc::clone(&proxy.table().routes()[0].instances[0]);
+        route.limits.idle = Duration::from_millis(400);
+        (route.protocol, route.instances) = (protocol, vec![Arc::clone(&instance)]);
+        proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)]).unwrap()));
+        let (frames, body) = channel();
+        let answer = tokio::spawn(sender.send_request(post("/count", body)));
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let sent = frames.send(Frame::data(Bytes::from_static(b"x"))).await;
+            sent.unwrap();
+        }
+        drop(frames);
+        let answer = within("the answer", answer).await.unwrap().unwrap();
+        let (status, _, count, _) = origin::whole(answer).await;
+        assert_eq!((status, &count[..]), (200, &b"12"[..]), "{protocol:?}");
+        let moved = instance.counters.body_bytes.load(Ordering::Relaxed);
+        assert_eq!(moved, 14, "{protocol:?}");
+
+        let (frames, body) = channel();
+        let answer = tokio::spawn(sender.send_request(post("/count", body)));
+        let sent = frames.send(Frame::data(Bytes::from_static(b"x"))).await;
+        sent.unwrap();
+        let answer = within("the answer", answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 408, "{protocol:?}");
+        in_flight(&proxy, 0).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! `protocol: h2c` is the app's affair; clients speak what they speak.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use baton_proxy::Protocol;
 
@@ -99,5 +100,24 @@ fn a_cut_instance_ends_them() {
     instance.close();
     instance.cut();
     assert!(client.is_closed());
+    eventually("it is over", || instance.in_flight() == 0);
+}
+
+#[test]
+fn a_long_upload_is_no_silence() {
+    let instance = h2c_echo();
+    let mut plan = Plan::to(&[&instance]);
+    (plan.protocol, plan.limits.idle) = (Protocol::H2c, Duration::from_millis(400));
+    let front = Front::start(plan);
+    let mut client = front.client();
+    client.send("POST /whole HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\n\r\n");
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send("x");
+    }
+    assert_eq!(client.response().text(), "xxxxxxxxxxxx");
+    assert_eq!(instance.counters.body_bytes.load(Ordering::Relaxed), 24);
+    client.send("POST /whole HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\n\r\nx");
+    assert_eq!(client.response().status(), 408);
     eventually("it is over", || instance.in_flight() == 0);
 }

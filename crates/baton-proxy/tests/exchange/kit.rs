@@ -172,7 +172,8 @@ impl App {
     }
 }
 
-/// An h2c app: tells the request line and fields, then echoes body and trailers.
+/// An h2c app: tells the request line and fields, then echoes body and trailers. `/whole` echoes once it
+/// has all.
 pub fn h2c_echo() -> Arc<Instance> {
     use http_body_util::BodyExt;
     use hyper::service::service_fn;
@@ -201,6 +202,16 @@ pub fn h2c_echo() -> Arc<Instance> {
                     } else {
                         answer
                     };
+                    if parts.uri.path() == "/whole" {
+                        return match body.collect().await {
+                            Ok(whole) => answer.body(whole.map_err(|none| match none {}).boxed()),
+                            Err(_) => answer.body(
+                                http_body_util::Empty::new()
+                                    .map_err(|none| match none {})
+                                    .boxed(),
+                            ),
+                        };
+                    }
                     answer.body(body.boxed())
                 });
                 let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

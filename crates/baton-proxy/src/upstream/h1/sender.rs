@@ -12,8 +12,8 @@ use hyper::body::Frame;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
-use crate::exchange::account::Account;
 use crate::exchange::limited::TooLarge;
+use crate::exchange::progress::Progress;
 use crate::exchange::recode::write_piece;
 use crate::exchange::response::Coding;
 use crate::h1::Field;
@@ -32,11 +32,11 @@ pub(super) enum Sending {
 /// The request's half.
 pub(super) struct Sender {
     pub(super) stream: Rc<TcpStream>,
-    pub(super) account: Rc<Account>,
     pub(super) out: BytesMut,
     pub(super) coding: Coding,
     pub(super) body: Option<RequestBody>,
     pub(super) state: Rc<Cell<Sending>>,
+    pub(super) progress: Rc<Progress>,
     pub(super) sent: usize,
 }
 
@@ -55,6 +55,7 @@ impl Future for Sender {
                     Ok(count) => {
                         this.out.advance(count);
                         this.sent += count;
+                        this.progress.moves();
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         std::task::ready!(this.stream.poll_write_ready(cx)).ok();
@@ -93,7 +94,6 @@ impl Sender {
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
-                self.account.moved(data.len() as u64);
                 let mut framed = Vec::with_capacity(data.len() + 16);
                 write_piece(self.coding, &data, &mut framed);
                 self.out.extend_from_slice(&framed);
