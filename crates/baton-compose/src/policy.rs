@@ -35,6 +35,20 @@ pub struct Policy {
     /// How long a request may be held while nothing can serve it.
     pub max_wait: Duration,
     pub drain: Drain,
+    /// Paths whose event streams are treated otherwise than [`Policy::default_stream_mode`] says; the
+    /// first that fits counts.
+    #[serde(default)]
+    pub sse: Vec<StreamRule>,
+    /// For GET requests that are answered with `text/event-stream` on every other path. Every other
+    /// method drains (Streams.md §1.1).
+    #[serde(default)]
+    pub default_stream_mode: StreamMode,
+    /// Messages that the old color must have handled before it ends.
+    #[serde(default)]
+    pub redis: Option<Redis>,
+    /// Sessions in the app's memory: their clients stay on their release.
+    #[serde(default)]
+    pub sessions: Option<Sessions>,
     /// Per-color values that no template can give.
     pub color_environment: BTreeMap<crate::Color, BTreeMap<String, String>>,
 }
@@ -106,6 +120,151 @@ pub struct Drain {
     pub requests: Duration,
     /// A request whose bytes still move is not cut before this.
     pub connections: Duration,
+    /// A WebSocket may stay with the old color so long after the switch: two colors split rooms that
+    /// an app holds in memory.
+    #[serde(default = "websockets")]
+    pub websockets: Duration,
+    /// Code of the Close frame that ends it then: 1012, "service restart" (RFC 6455 §7.4.1).
+    #[serde(default = "websocket_code")]
+    pub websocket_code: u16,
+    /// Must succeed on each old instance before its stop signal.
+    #[serde(default)]
+    pub until: Option<Until>,
+}
+
+/// `drain.until`: how the app itself says that it has nothing left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// A GET of this path answers 2xx.
+    Http(String),
+    /// This command, run inside the instance, exits with 0.
+    Exec(Vec<String>),
+}
+
+/// What happens to an event stream at a switch (Streams.md §1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamMode {
+    /// The client gets the events of both colors until the old one has drained.
+    Union,
+    /// The new color is opened and forwarded from its first byte, the old one dropped.
+    Cut,
+    /// Closed once the old color has no request and no message left; the browser comes back.
+    #[default]
+    Reconnect,
+    /// Stays with the old color until it ends or `drain.connections` is over.
+    Drain,
+}
+
+impl StreamMode {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamMode::Union => "union",
+            StreamMode::Cut => "cut",
+            StreamMode::Reconnect => "reconnect",
+            StreamMode::Drain => "drain",
+        }
+    }
+}
+
+/// One entry of `sse`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRule {
+    /// Glob over the path of the request: `*` is one segment or a part of it, `**` any number of them.
+    pub path: String,
+    pub mode: StreamMode,
+    /// Named events that a new half sends on connect and that the client must not see twice.
+    #[serde(default)]
+    pub drop_on_attach: Vec<String>,
+    /// A half whose headers have not come after this counts as attached (Streams.md §1.1).
+    #[serde(default = "attach_grace")]
+    pub attach_grace: Duration,
+}
+
+impl StreamRule {
+    pub const ATTACH_GRACE: Duration = Duration::from_secs(2);
+}
+
+/// `redis`: streams that hold the app's messages (Streams.md §3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redis {
+    pub url: RedisUrl,
+    pub streams: Vec<RedisStream>,
+    #[serde(default)]
+    pub leftover: Leftover,
+    /// Baton creates the groups before the color starts.
+    #[serde(default)]
+    pub create: bool,
+}
+
+/// Where the app's Redis is. The host may be a Compose service name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisUrl {
+    /// Environment variable of the container that holds it.
+    Env(String),
+    /// `redis://redis:6379/0`, as the file says it.
+    Url(String),
+}
+
+/// One stream with the group that the app reads it with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisStream {
+    pub key: PerColor,
+    pub group: PerColor,
+    /// Its consumers read with NOACK: XPENDING shows nothing of what they work on.
+    #[serde(default)]
+    pub noack: bool,
+}
+
+/// A name that may be another one in each color.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PerColor {
+    /// Environment variable of the color's containers that holds it.
+    Env(String),
+    /// As the file says it in either color (`orders-${BATON_COLOR}`).
+    Written { blue: String, green: String },
+}
+
+/// What happens to messages that the old color has not handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Leftover {
+    /// They go to the new color's stream: at least once, never lost.
+    #[default]
+    Move,
+    /// Waited for until `drain.connections`; then the old color is kept, and said so.
+    Wait,
+    /// Traffic goes back to the old color.
+    Fail,
+}
+
+/// `sessions`: clients that hold this cookie stay on the release that gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// `JSESSIONID`
+    pub cookie: String,
+    /// Until they have been idle for so long.
+    pub keep: Duration,
+}
+
+impl Sessions {
+    pub const KEEP: Duration = Duration::from_secs(30 * 60);
+}
+
+fn websockets() -> Duration {
+    Drain::default().websockets
+}
+
+fn websocket_code() -> u16 {
+    Drain::default().websocket_code
+}
+
+fn attach_grace() -> Duration {
+    StreamRule::ATTACH_GRACE
 }
 
 /// What holds where `x-baton` says nothing (DESIGN.md §3.1).
@@ -126,6 +285,10 @@ impl Default for Policy {
             keep_warm: Duration::from_secs(120),
             max_wait: Duration::from_secs(30),
             drain: Drain::default(),
+            sse: Vec::new(),
+            default_stream_mode: StreamMode::default(),
+            redis: None,
+            sessions: None,
             color_environment: BTreeMap::new(),
         }
     }
@@ -146,6 +309,9 @@ impl Default for Drain {
         Drain {
             requests: Duration::from_secs(30),
             connections: Duration::from_secs(600),
+            websockets: Duration::from_secs(10),
+            websocket_code: 1012,
+            until: None,
         }
     }
 }

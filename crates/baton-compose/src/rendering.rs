@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::project::FetchedImages;
+use crate::xbaton::scalar;
 
 /// Stands for the release's number (`r7`) in a rendering: the number is given by the daemon after the
 /// command line has rendered. Lower case with dashes so that it is valid wherever `r7` would be.
@@ -138,6 +139,21 @@ impl Rendering {
         rendering
     }
 
+    /// The environment that the files give a service's instances; what its image adds is not in it.
+    /// `$PORT` is the process engine's. Empty for a service that is not here.
+    #[must_use]
+    pub fn environment(&self, service: &str) -> BTreeMap<String, String> {
+        match self {
+            Rendering::Docker(compose) => compose.environment_of(service),
+            Rendering::Process(process) => process
+                .services
+                .iter()
+                .find(|known| known.name == service)
+                .map(|known| known.environment.clone())
+                .unwrap_or_default(),
+        }
+    }
+
     /// The rendering for a person to look at: values of environment variables, secrets and inline
     /// configs are masked, `BATON_*` ones excepted.
     #[must_use]
@@ -159,6 +175,22 @@ impl Rendering {
 }
 
 impl ComposeModel {
+    fn environment_of(&self, service: &str) -> BTreeMap<String, String> {
+        let colored = self.services.iter().find(|known| known.name == service);
+        let environment = colored
+            .and_then(|known| self.model.get("services")?.get(&known.colored_name))
+            .and_then(|definition| definition.get("environment")?.as_object());
+        environment
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| {
+                // Compose reads `$$` in a model as `$`.
+                let text = scalar(value)?.replace("$$", "$");
+                Some((name.clone(), text))
+            })
+            .collect()
+    }
+
     /// The model with the images that the command line fetched: each service runs its image by ID.
     /// A service that is not in `images` keeps what the file named.
     #[must_use]

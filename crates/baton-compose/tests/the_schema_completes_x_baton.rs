@@ -14,6 +14,7 @@ fn each_key(schema: &Value, path: &str, seen: &mut Vec<String>) {
         );
         seen.push(path.trim_start_matches('.').to_owned());
         each_key(child, &path, seen);
+        each_key(&child["items"], &path, seen);
     }
 }
 
@@ -28,13 +29,16 @@ fn every_key_is_described() {
         "tls.cert",
         "health.startup_timeout",
         "colors.green.environment",
+        "redis.leftover",
+        "drain.until.http",
+        "sessions.cookie",
     ] {
         assert!(
             keys.iter().any(|known| known == key),
             "{key} is not in {keys:?}"
         );
     }
-    for key in ["canary", "redis", "drain.until", "preview"] {
+    for key in ["canary", "watch", "hooks", "preview"] {
         assert!(
             !keys.iter().any(|known| known == key),
             "{key} is not built yet"
@@ -71,6 +75,18 @@ fn the_defaults_are_those_of_the_policy() {
     assert_eq!(
         default(&["drain", "connections"]),
         Some(policy.drain.connections)
+    );
+    assert_eq!(
+        default(&["drain", "websockets"]),
+        Some(policy.drain.websockets)
+    );
+    assert_eq!(
+        schema["properties"]["drain"]["properties"]["websocket_code"]["default"],
+        policy.drain.websocket_code
+    );
+    assert_eq!(
+        default(&["sessions", "keep"]),
+        Some(baton_compose::policy::Sessions::KEEP)
     );
     assert_eq!(default(&["limits", "idle"]), Some(policy.limits.idle));
     assert_eq!(

@@ -1,6 +1,7 @@
 //! From the user's files to a [`Project`].
 
 mod docker;
+mod isolation;
 mod process;
 pub(crate) mod service;
 
@@ -72,10 +73,11 @@ impl ReadOptions {
 /// Every mistake of the files at once ([`ComposeError::Invalid`]), or why they could not be read.
 pub async fn read(options: ReadOptions) -> Result<Project, ComposeError> {
     let located = files::locate(&options)?;
-    match located.engine() {
+    let project = match located.engine() {
         EngineKind::Docker => docker::read(&options, &located).await,
         EngineKind::Process => process::read(&options, &located),
-    }
+    }?;
+    Ok(isolation::settle(project))
 }
 
 /// The name of the app that the files in this folder (or `-f`) belong to, for commands that need

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::error::{Collector, Problem, nearest};
-use crate::policy::Policy;
+use crate::policy::{PerColor, Policy};
 use crate::units;
 use crate::xbaton::{scalar, shown};
 
@@ -121,13 +121,14 @@ pub(crate) fn merge_policies(
         };
         let mut same = other.clone();
         same.color_environment.clone_from(&policy.color_environment);
+        join_streams(policy, &mut same);
         if same != *policy {
             problems.push(
                 Problem::new(
                     format!("services.{name}.x-baton"),
                     "says one thing for blue and another for green",
                 )
-                .help("only `colors` may differ: take ${BATON_COLOR} out of the other keys"),
+                .help("only `colors` and the streams of `redis` may differ: take ${BATON_COLOR} out of the other keys"),
             );
         }
         // `${BATON_COLOR}` inside `colors.green` means green.
@@ -139,4 +140,32 @@ pub(crate) fn merge_policies(
         }
     }
     blue
+}
+
+/// Keys and groups of Redis may name the color: each policy gets what the other one read for its own.
+fn join_streams(blue: &mut Policy, green: &mut Policy) {
+    let (Some(blue), Some(green)) = (&mut blue.redis, &mut green.redis) else {
+        return;
+    };
+    for (blue, green) in blue.streams.iter_mut().zip(&mut green.streams) {
+        join(&mut blue.key, &mut green.key);
+        join(&mut blue.group, &mut green.group);
+    }
+}
+
+fn join(blue: &mut PerColor, green: &mut PerColor) {
+    if let (
+        PerColor::Written {
+            blue: of_blue,
+            green: missing,
+        },
+        PerColor::Written {
+            blue: unread,
+            green: of_green,
+        },
+    ) = (blue, green)
+    {
+        missing.clone_from(of_green);
+        unread.clone_from(of_blue);
+    }
 }

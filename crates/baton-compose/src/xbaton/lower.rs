@@ -6,11 +6,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::leaf::{Flag, TlsChoice};
+use super::lower_streams as streams;
 use super::raw::{self, XBaton};
 use super::schema;
 use crate::color::Color;
 use crate::error::{Collector, Problem};
-use crate::policy::{Drain, Health, Limits, Policy, Tls, Worker};
+use crate::policy::{Health, Limits, Policy, Tls, Worker};
 use crate::project::EngineKind;
 
 /// What the rest of the service says that `x-baton` leans on.
@@ -87,7 +88,16 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
             .collect(),
         keep_warm: raw.keep_warm.map_or(default.keep_warm, |span| span.0),
         max_wait: raw.max_wait.map_or(default.max_wait, |span| span.0),
-        drain: drain(raw.drain, default.drain),
+        drain: streams::drain(raw.drain, default.drain, context, problems),
+        sse: streams::sse(raw.sse, context, problems),
+        // Known once the environment of both colors is.
+        default_stream_mode: default.default_stream_mode,
+        redis: raw
+            .redis
+            .and_then(|redis| streams::redis(redis, context, problems)),
+        sessions: raw
+            .sessions
+            .and_then(|sessions| streams::sessions(sessions, context, problems)),
         color_environment: color_environment(raw.colors),
     }
 }
@@ -117,7 +127,7 @@ fn hosts(
     context: &Context<'_>,
     problems: &mut Collector,
 ) -> Vec<String> {
-    const TRAFFIC: [&str; 8] = [
+    const TRAFFIC: [&str; 10] = [
         "path",
         "strip_path",
         "protocol",
@@ -126,6 +136,8 @@ fn hosts(
         "warmup",
         "max_wait",
         "drain",
+        "sse",
+        "sessions",
     ];
     let mut hosts: Vec<String> = Vec::new();
     for host in raw.hosts.iter().flatten() {
@@ -260,19 +272,6 @@ fn health(raw: raw::Health, context: &Context<'_>, problems: &mut Collector) -> 
         timeout: raw.timeout.map_or(Health::TIMEOUT, |span| span.0),
         passes: raw.passes.map_or(Health::PASSES, |count| count.0),
     })
-}
-
-fn drain(raw: Option<raw::Drain>, default: Drain) -> Drain {
-    let raw = raw.unwrap_or_default();
-    let requests = raw.requests.map_or(default.requests, |span| span.0);
-    Drain {
-        requests,
-        // Never shorter than the first wait.
-        connections: raw
-            .connections
-            .map_or(default.connections, |span| span.0)
-            .max(requests),
-    }
 }
 
 fn color_environment(raw: Option<raw::Colors>) -> BTreeMap<Color, BTreeMap<String, String>> {

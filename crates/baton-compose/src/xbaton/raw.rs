@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::leaf::{
-    Count, EngineName, Flag, HeaderFields, Host, Later, OverlapName, Pairs, PathPrefix, Port,
-    PositiveSpan, ProtocolName, RequestPath, Size, Span, Statuses, StrategyName, TlsChoice, Warmup,
-    WorkerMode,
+    CloseCode, CookieName, Count, EngineName, Flag, HeaderFields, Host, Later, LeftoverName,
+    OverlapName, Pairs, PathGlob, PathPrefix, Port, PositiveSpan, ProtocolName, RedisUrlText,
+    RequestPath, Size, Span, Statuses, StrategyName, StreamModeName, Text, TlsChoice, VariableName,
+    Warmup, WorkerMode,
 };
 
 /// How Baton takes a service live without losing a request.
@@ -60,9 +61,12 @@ pub(crate) struct XBaton {
     pub(crate) max_wait: Option<Span>,
     /// How the old color ends.
     pub(crate) drain: Option<Drain>,
-    pub(crate) sse: Option<Later>,
-    pub(crate) redis: Option<Later>,
-    pub(crate) sessions: Option<Later>,
+    /// What happens to event streams (SSE) at a switch, by path; the first entry that fits counts. Other paths: `reconnect`, or `union` where `redis.streams` keeps the colors apart.
+    pub(crate) sse: Option<Vec<Sse>>,
+    /// Redis Streams that hold the app's messages: the old color ends once it has handled its own.
+    pub(crate) redis: Option<Redis>,
+    /// Sessions in the app's memory: clients that have one stay on their release until they have been idle.
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) preview: Option<Later>,
     /// Environment variables that differ between the colors where no `${BATON_COLOR}` can say it.
     pub(crate) colors: Option<Colors>,
@@ -115,16 +119,87 @@ pub(crate) struct Health {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are refused are known, and never read")]
 pub(crate) struct Drain {
     /// Time that requests in flight are given after the switch before the old color is looked at again.
     #[schemars(extend("default" = "30s"))]
     pub(crate) requests: Option<Span>,
-    pub(crate) websockets: Option<Later>,
+    /// How long a WebSocket may stay with the old color after the switch.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) websockets: Option<Span>,
+    /// Code of the Close frame that ends it then.
+    #[schemars(extend("default" = 1012))]
+    pub(crate) websocket_code: Option<CloseCode>,
     /// A request whose bytes still move is not cut before this.
     #[schemars(extend("default" = "10m"))]
     pub(crate) connections: Option<Span>,
-    pub(crate) until: Option<Later>,
+    /// What must succeed on each old instance before its stop signal.
+    pub(crate) until: Option<Until>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Until {
+    /// Path of a GET request that must answer 2xx.
+    pub(crate) http: Option<RequestPath>,
+    /// Command that must exit with 0 inside the instance.
+    pub(crate) exec: Option<Vec<Text>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sse {
+    /// Path of the request: `*` is one segment or a part of it, `**` any number of them.
+    pub(crate) path: Option<PathGlob>,
+    /// `union`: the client gets the events of both colors. `cut`: the new color replaces the old one. `reconnect`: closed, and the browser comes back. `drain`: stays with the old color.
+    pub(crate) mode: Option<StreamModeName>,
+    /// Names of events that the app sends on connect and that a client must not see twice.
+    pub(crate) drop_on_attach: Option<Vec<Text>>,
+    /// A stream of the new color whose headers have not come after this counts as open.
+    #[schemars(extend("default" = "2s"))]
+    pub(crate) attach_grace: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// Environment variable of the container that holds the URL.
+    pub(crate) url_env: Option<VariableName>,
+    /// The URL itself; its host may be a service of the compose file.
+    pub(crate) url: Option<RedisUrlText>,
+    /// The streams that the app reads.
+    pub(crate) streams: Option<Vec<RedisStream>>,
+    /// What happens to messages that the old color has not handled.
+    #[schemars(extend("default" = "move"))]
+    pub(crate) leftover: Option<LeftoverName>,
+    /// Baton creates the groups before the color starts.
+    #[schemars(extend("default" = false))]
+    pub(crate) create: Option<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedisStream {
+    /// Key of the stream; `${BATON_COLOR}` in it keeps the colors apart.
+    pub(crate) key: Option<Text>,
+    /// Environment variable of the container that holds the key.
+    pub(crate) key_env: Option<VariableName>,
+    /// Consumer group that the app reads it with.
+    pub(crate) group: Option<Text>,
+    /// Environment variable of the container that holds the group.
+    pub(crate) group_env: Option<VariableName>,
+    /// The app reads with NOACK, so that Redis does not know what it works on; asks for `drain.until`.
+    #[schemars(extend("default" = false))]
+    pub(crate) noack: Option<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sessions {
+    /// Name of the session cookie, such as JSESSIONID.
+    pub(crate) cookie: Option<CookieName>,
+    /// How long a client must have been idle before its release may end.
+    #[schemars(extend("default" = "30m"))]
+    pub(crate) keep: Option<PositiveSpan>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -126,8 +126,18 @@ fn check_value(value: &Value, schema: &Value, path: &str, problems: &mut Collect
             }
         }
         (None, None, _) => {
-            let example = schema["items"]["examples"][0].as_str().unwrap_or("…");
-            let text = leaf::expected::<()>(&format!("a list such as [{example:?}]"), value);
+            let items = &schema["items"];
+            let what = match items["properties"].as_object() {
+                Some(keys) => {
+                    let some: Vec<&str> = keys.keys().map(String::as_str).take(3).collect();
+                    format!("a list of mappings with keys such as {}", some.join(", "))
+                }
+                None => {
+                    let example = items["examples"][0].as_str().unwrap_or("…");
+                    format!("a list such as [{example:?}]")
+                }
+            };
+            let text = leaf::expected::<()>(&what, value);
             problems.add(path, text.err().unwrap_or_default());
         }
     }

@@ -7,7 +7,7 @@ use crate::policy::{Protocol, Worker};
 use crate::project::EngineKind;
 
 /// One of a few words.
-fn word<T: Copy>(value: &Value, words: &[(&str, T)], expect: &str) -> Result<T, String> {
+pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)], expect: &str) -> Result<T, String> {
     value
         .as_str()
         .and_then(|text| words.iter().find(|(word, _)| *word == text))

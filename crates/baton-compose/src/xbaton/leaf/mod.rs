@@ -2,6 +2,7 @@
 //! Schema. Interpolation (`port: ${PORT}`) gives strings, so numbers and booleans may be strings.
 
 mod choices;
+mod streams;
 mod traffic;
 
 use std::borrow::Cow;
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 pub(crate) use choices::{
     EngineName, OverlapName, ProtocolName, StrategyName, TlsChoice, WorkerMode,
+};
+pub(crate) use streams::{
+    CloseCode, CookieName, LeftoverName, PathGlob, RedisUrlText, StreamModeName, VariableName,
 };
 pub(crate) use traffic::{HeaderFields, Host, PathPrefix, RequestPath, Statuses, Warmup};
 
@@ -84,6 +88,13 @@ pub(crate) fn check(name: &str, value: &Value) -> Result<(), String> {
         (StrategyName::NAME, with::<StrategyName>),
         (OverlapName::NAME, with::<OverlapName>),
         (TlsChoice::NAME, with::<TlsChoice>),
+        (StreamModeName::NAME, with::<StreamModeName>),
+        (LeftoverName::NAME, with::<LeftoverName>),
+        (PathGlob::NAME, with::<PathGlob>),
+        (VariableName::NAME, with::<VariableName>),
+        (CookieName::NAME, with::<CookieName>),
+        (RedisUrlText::NAME, with::<RedisUrlText>),
+        (CloseCode::NAME, with::<CloseCode>),
     ];
     match table.iter().find(|(leaf, _)| *leaf == name) {
         Some((_, check)) => check(value),
@@ -141,6 +152,13 @@ leaf!(
     StrategyName,
     OverlapName,
     TlsChoice,
+    StreamModeName,
+    LeftoverName,
+    PathGlob,
+    VariableName,
+    CookieName,
+    RedisUrlText,
+    CloseCode,
 );
 
 /// A key that DESIGN knows and this version does not build.
