@@ -42,6 +42,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_wait: Duration::from_secs(5),
         mode: Mode::Serve,
         instances: vec![Instance::new("bench", upstream, false)],
+        streams: Arc::default(),
+        default_stream_mode: baton_proxy::StreamMode::Drain,
+        halves: Vec::new(),
         counters: Arc::new(RouteCounters::default()),
     };
     proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)])?));

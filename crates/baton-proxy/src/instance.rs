@@ -1,5 +1,6 @@
 //! An instance as the proxy sees it: an address, a gate, counters.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +22,14 @@ pub struct Instance {
     pub published: bool,
     gate: Gate,
     empty: Notify,
+    /// Halves of managed event streams, which a drain of requests does not wait for.
+    streams: Gate,
+    streams_empty: Notify,
     cut: Signal,
     pub counters: InstanceCounters,
 }
 
-/// All monotonic but the gauges `sse` and `websockets`.
+/// All monotonic but the gauges `sse`, `websockets` and `attached`.
 #[derive(Debug, Default)]
 pub struct InstanceCounters {
     pub requests: AtomicU64,
@@ -41,6 +45,18 @@ pub struct InstanceCounters {
     pub sse: AtomicU64,
     /// Open upgraded connections.
     pub websockets: AtomicU64,
+    /// `union` streams that have a half here, or have waited long enough for one.
+    pub attached: AtomicU64,
+    /// Events of managed streams that came from here and were forwarded.
+    pub events: AtomicU64,
+    /// Managed streams that left this instance and went on without the client's noticing.
+    pub streams_handed_over: AtomicU64,
+    /// Managed streams that were told to come back when this instance left the route.
+    pub streams_reconnected: AtomicU64,
+    /// Event streams that ended by themselves after the gate was closed.
+    pub streams_drained: AtomicU64,
+    /// Event streams that [`Instance::cut`] broke.
+    pub streams_cut: AtomicU64,
 }
 
 impl Instance {
@@ -52,6 +68,8 @@ impl Instance {
             published,
             gate: Gate::new(),
             empty: Notify::new(),
+            streams: Gate::new(),
+            streams_empty: Notify::new(),
             cut: Signal::default(),
             counters: InstanceCounters::default(),
         })
@@ -66,6 +84,17 @@ impl Instance {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         Some(Guard {
             instance: Arc::clone(self),
+            counted: Cell::new(Counted::Request),
+        })
+    }
+
+    /// Counts one half of a managed stream in, until the guard is dropped; also when requests get in
+    /// no more. None after [`Instance::close_streams`].
+    #[must_use]
+    pub(crate) fn stream_guard(self: &Arc<Self>) -> Option<Guard> {
+        self.streams.enter().then(|| Guard {
+            instance: Arc::clone(self),
+            counted: Cell::new(Counted::Stream),
         })
     }
 
@@ -87,7 +116,39 @@ impl Instance {
         self.gate.is_closed()
     }
 
-    /// Requests in flight now, streams and upgraded connections included.
+    /// No new half of a managed stream gets in. Call it after the routing table without this instance
+    /// in [`Route::halves`](crate::Route::halves) is published; those inside are about to leave.
+    pub fn close_streams(&self) {
+        self.streams.close();
+        if self.streams.in_flight() == 0 {
+            self.streams_empty.notify_waiters();
+        }
+    }
+
+    /// Lets halves in again: on the way back, before a table with this instance in its halves.
+    pub fn open_streams(&self) {
+        self.streams.open();
+    }
+
+    /// Halves of managed streams now: open, or being opened.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.streams.in_flight()
+    }
+
+    /// Waits until [`Instance::close_streams`] was called and no half is left.
+    pub async fn streams_drained(&self) {
+        loop {
+            let woken = self.streams_empty.notified();
+            if self.streams.is_closed() && self.streams.in_flight() == 0 {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// Requests in flight now, unmanaged streams and upgraded connections included. The halves of
+    /// managed streams are not: [`Instance::streams`].
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.gate.in_flight()
@@ -120,11 +181,19 @@ impl Instance {
     }
 }
 
-/// One request in flight on an instance, until it is dropped: after the last byte of the answer has
+/// One request in flight on an instance, or one half of a managed stream, until it is dropped: after the last byte of the answer has
 /// gone to the client.
 #[derive(Debug)]
 pub struct Guard {
     instance: Arc<Instance>,
+    counted: Cell<Counted>,
+}
+
+/// Which gate a guard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Request,
+    Stream,
 }
 
 impl Guard {
@@ -132,12 +201,37 @@ impl Guard {
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
+
+    /// The answer is a managed stream: it is counted as one from now on, and a drain of requests no
+    /// longer waits for it. False when no stream gets in any more: it stays a request.
+    pub(crate) fn becomes_stream(&self) -> bool {
+        if self.counted.get() == Counted::Request && self.instance.streams.enter() {
+            self.counted.set(Counted::Stream);
+            self.instance.leave();
+        }
+        self.counted.get() == Counted::Stream
+    }
+}
+
+impl Instance {
+    fn leave(&self) {
+        if self.gate.leave() {
+            self.empty.notify_waiters();
+        }
+    }
+
+    fn leave_stream(&self) {
+        if self.streams.leave() {
+            self.streams_empty.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.instance.gate.leave() {
-            self.instance.empty.notify_waiters();
+        match self.counted.get() {
+            Counted::Request => self.instance.leave(),
+            Counted::Stream => self.instance.leave_stream(),
         }
     }
 }
@@ -166,6 +260,30 @@ mod tests {
         drop(guard);
         drained.await.unwrap();
         assert_eq!(instance.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_holds_no_drain_of_requests() {
+        let instance = instance();
+        let guard = instance.guard().unwrap();
+        assert!(guard.becomes_stream());
+        assert_eq!((instance.in_flight(), instance.streams()), (0, 1));
+        instance.close();
+        instance.drained().await;
+        let half = instance.stream_guard().expect("halves still get in");
+        drop(half);
+        instance.close_streams();
+        assert!(instance.stream_guard().is_none());
+        let drained = tokio::spawn({
+            let instance = Arc::clone(&instance);
+            async move { instance.streams_drained().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!drained.is_finished());
+        drop(guard);
+        drained.await.unwrap();
+        instance.open_streams();
+        assert!(instance.stream_guard().is_some());
     }
 
     #[tokio::test]

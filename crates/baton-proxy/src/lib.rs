@@ -9,6 +9,7 @@
 //! | [`route`] | host and path → [`Route`], in an immutable [`RoutingTable`] behind an atomic pointer |
 //! | `exchange` | one request and its answer: guard, hold, forwarded fields, limits, head, body, trailers |
 //! | `upstream` | connections to instances: HTTP/1.1 pool per worker, h2c, WebSocket tunnels |
+//! | [`streams`] | a branch of `exchange`: event streams that outlive the instance they came from |
 //!
 //! Beside that way:
 //!
@@ -51,6 +52,7 @@ pub mod route;
 pub mod settings;
 mod shutdown;
 mod signal;
+pub mod streams;
 mod tls;
 mod upstream;
 mod worker;
@@ -58,6 +60,9 @@ mod worker;
 pub use error::ProxyError;
 pub use instance::{Guard, Instance};
 pub use proxy::Proxy;
-pub use route::{Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable};
+pub use route::{
+    Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable, StreamCounters,
+};
 pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settings};
+pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;

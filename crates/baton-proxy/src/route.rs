@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::instance::Instance;
+use crate::streams::rule::{StreamMode, StreamRule};
 
 /// What requests for one set of hosts and one path prefix meet. Immutable: a change is a new `Route`
 /// in a new [`RoutingTable`].
@@ -28,6 +30,15 @@ pub struct Route {
     pub mode: Mode,
     /// Those that may take new requests. May be empty: requests are held.
     pub instances: Vec<Arc<Instance>>,
+    /// What becomes of event streams, by path; the first that fits.
+    pub streams: Arc<[StreamRule]>,
+    /// The same for GET requests answered with `text/event-stream` that no rule names. Every other
+    /// method drains.
+    pub default_stream_mode: StreamMode,
+    /// Those on which every `union` stream has a half: normally what runs and may still say something.
+    /// Attaching before a switch is publishing a table with the candidate in here, ending old streams
+    /// one without the old color. A stream that is managed and whose instance is not in here ends.
+    pub halves: Vec<Arc<Instance>>,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }
@@ -71,6 +82,48 @@ pub struct RouteCounters {
     pub longest_held_us: AtomicU64,
     /// Client connections that were closed by Baton while it had a request or could have taken one.
     pub closed_keep_alive: AtomicU64,
+    pub streams: StreamCounters,
+}
+
+/// The managed event streams of one route. Monotonic but the gauges `open` and `union`.
+#[derive(Debug, Default)]
+pub struct StreamCounters {
+    /// Managed streams (`union`, `cut`, `reconnect`) that are open now.
+    pub open: AtomicU64,
+    /// Of those, the ones in `union`: each wants a half on every instance of [`Route::halves`].
+    pub union: AtomicU64,
+    /// Streams that went on without an instance they had a half on: it had left the route.
+    pub handed_over: AtomicU64,
+    /// Streams that were told to come back (`retry:`, then a clean end).
+    pub reconnected: AtomicU64,
+    /// Streams whose mode was `union` or `cut` and that had to be told to come back instead: an answer
+    /// that cannot be joined, an id that no field can carry.
+    pub fell_back: AtomicU64,
+    /// Halves that the app or the network ended and that were opened again.
+    pub reopened: AtomicU64,
+}
+
+impl Route {
+    /// `union` streams that still miss a half on one of [`Route::halves`]. 0: every one of them hears
+    /// every instance, or has waited [`StreamRule::attach_grace`] for it, or fell back to `reconnect`.
+    ///
+    /// What the step before a switch waits for, after it has published `halves` with the candidates.
+    /// New streams come all the time and miss a half for some milliseconds, so look often, and not
+    /// for ever.
+    #[must_use]
+    pub fn unattached(&self) -> u64 {
+        let wanted = self.counters.streams.union.load(Relaxed);
+        let missing = |instance: &Arc<Instance>| {
+            wanted.saturating_sub(instance.counters.attached.load(Relaxed))
+        };
+        self.halves.iter().map(missing).max().unwrap_or(0)
+    }
+
+    /// The rule that an event stream of this target (path, with or without its query) falls under.
+    #[must_use]
+    pub fn stream_rule(&self, target: &str) -> Option<&StreamRule> {
+        self.streams.iter().find(|rule| rule.takes(target))
+    }
 }
 
 /// All routes, ready for lookup. Built by the control plane, read by every request.

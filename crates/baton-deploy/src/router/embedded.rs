@@ -126,6 +126,9 @@ impl Embedded {
                 .iter()
                 .filter_map(|instance| state.instance(instance))
                 .collect(),
+            streams: Arc::default(),
+            default_stream_mode: baton_proxy::StreamMode::Drain,
+            halves: Vec::new(),
             counters,
         }
     }

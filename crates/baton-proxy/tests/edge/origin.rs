@@ -151,6 +151,9 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         max_wait: Duration::from_secs(5),
         mode: Mode::Serve,
         instances: Vec::new(),
+        streams: Arc::default(),
+        default_stream_mode: baton_proxy::StreamMode::Drain,
+        halves: Vec::new(),
         counters: Arc::new(RouteCounters::default()),
     }
 }

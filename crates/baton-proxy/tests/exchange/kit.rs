@@ -86,6 +86,9 @@ impl Front {
             max_wait: plan.max_wait,
             mode: plan.mode,
             instances: plan.instances,
+            streams: Arc::default(),
+            default_stream_mode: baton_proxy::StreamMode::Drain,
+            halves: Vec::new(),
             counters: Arc::clone(&self.counters),
         };
         let table = RoutingTable::new(vec![Arc::new(route)]).expect("no conflict");
