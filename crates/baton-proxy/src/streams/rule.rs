@@ -28,7 +28,7 @@ pub struct StreamRule {
     pub path: Box<str>,
     pub mode: StreamMode,
     /// Names of events that a new half sends on connect and that the client must not see twice.
-    pub drop_on_attach: Arc<[Box<str>]>,
+    pub drop_on_attach: Arc<[String]>,
     /// A half that has no answer after this long counts as attached: some apps send their headers only
     /// with the first event.
     pub attach_grace: Duration,
