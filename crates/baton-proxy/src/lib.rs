@@ -18,6 +18,7 @@
 //! | [`proxy`] | [`Proxy`], the handle that the control plane holds: start, publish, shut down |
 //! | [`instance`], [`gate`] | an instance with its counters; the gate that counts requests in flight and closes at a switch |
 //! | [`h1`] | HTTP/1.1 messages as pure functions on bytes, no IO: strict about framing (RFC 9112) |
+//! | [`sse`] | server-sent events as pure functions on bytes, no IO: whole events, several halves as one stream |
 //! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
@@ -52,6 +53,7 @@ pub mod route;
 pub mod settings;
 mod shutdown;
 mod signal;
+pub mod sse;
 pub mod streams;
 mod tls;
 mod upstream;
