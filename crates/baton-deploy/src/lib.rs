@@ -23,6 +23,7 @@
 //! | `health` | is an instance ready? HTTP, the Compose healthcheck, or TCP |
 //! | `supervise`, `keeper` | follow the engine's events: unroute on exit, restart what is live |
 //! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
+//! | [`redis`] | Redis Streams: nothing of the old color is lost |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | `machine` | memory and disk that are left |
@@ -67,6 +68,7 @@ pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod receipt;
+pub mod redis;
 pub mod release;
 pub mod request;
 pub mod router;

@@ -1,0 +1,118 @@
+//! What was pending before the deploy began (Streams.md §3): reported, never waited for, and never
+//! moved, since moving it would run history again.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::RedisError;
+use super::group::{Group, PAGE};
+use super::id::EntryId;
+use super::link::Redis;
+use super::stream::Stream;
+
+/// So many ids are written down one by one.
+const KEPT: usize = 50_000;
+
+/// Taken once, when a deploy begins, and kept with it (JSON).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Before {
+    streams: Vec<One>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct One {
+    key: String,
+    group: String,
+    /// Delivered and not acknowledged then.
+    pending: BTreeSet<EntryId>,
+    /// Every entry up to this one belongs to the past: there were too many to write down, or there
+    /// was no group, so that nobody knows which of them were handled.
+    up_to: Option<EntryId>,
+}
+
+impl Before {
+    /// Looks at each stream of the live color. A stream that does not exist has no past.
+    ///
+    /// # Errors
+    /// Redis could not be asked.
+    pub async fn take(redis: &Redis, streams: &[Stream]) -> Result<Before, RedisError> {
+        let mut all = Vec::new();
+        for stream in streams {
+            all.push(one(redis, stream).await?);
+        }
+        Ok(Before { streams: all })
+    }
+
+    /// Was this entry pending (or without a group) when the deploy began?
+    #[must_use]
+    pub fn holds(&self, stream: &Stream, id: EntryId) -> bool {
+        self.of(stream).is_some_and(|one| {
+            one.pending.contains(&id) || one.up_to.is_some_and(|last| id <= last)
+        })
+    }
+
+    /// Every entry up to this one belongs to the past, delivered or not.
+    pub(super) fn up_to(&self, stream: &Stream) -> Option<EntryId> {
+        self.of(stream).and_then(|one| one.up_to)
+    }
+
+    /// How many entries were pending, for the plan and the receipt.
+    #[must_use]
+    pub fn count(&self, stream: &Stream) -> usize {
+        self.of(stream).map_or(0, |one| one.pending.len())
+    }
+
+    /// What to tell the user when the deploy begins, one text a stream that has a past.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let tell = |one: &One| match (one.pending.len(), one.up_to) {
+            (0, None) => None,
+            (0, Some(_)) => Some(format!(
+                "{} has entries and no group {}: Baton cannot know which were handled, and leaves them where they are",
+                one.key, one.group
+            )),
+            (count, _) => Some(format!(
+                "{} (group {}): {count} delivered and not acknowledged before this deploy; it neither waits for them nor moves them",
+                one.key, one.group
+            )),
+        };
+        self.streams.iter().filter_map(tell).collect()
+    }
+
+    fn of(&self, stream: &Stream) -> Option<&One> {
+        self.streams
+            .iter()
+            .find(|one| one.key == stream.key && one.group == stream.group)
+    }
+}
+
+async fn one(redis: &Redis, stream: &Stream) -> Result<One, RedisError> {
+    let mut past = One {
+        key: stream.key.clone(),
+        group: stream.group.clone(),
+        pending: BTreeSet::new(),
+        up_to: None,
+    };
+    let last_delivered = match redis.group(stream).await? {
+        Group::NoStream => return Ok(past),
+        Group::Missing => {
+            past.up_to = redis.last(&stream.key).await?;
+            return Ok(past);
+        }
+        Group::At(id) => id,
+    };
+    let mut cursor = None;
+    loop {
+        let page = redis.pending(stream, cursor).await?;
+        cursor = page.last().map(|entry| entry.id);
+        past.pending.extend(page.iter().map(|entry| entry.id));
+        if page.len() < PAGE {
+            return Ok(past);
+        }
+        if past.pending.len() >= KEPT {
+            past.up_to = Some(last_delivered);
+            return Ok(past);
+        }
+    }
+}

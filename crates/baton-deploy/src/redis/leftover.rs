@@ -1,0 +1,258 @@
+//! Messages that the old color did not handle: what becomes of them (Streams.md §3).
+
+use std::sync::Arc;
+
+use ::redis::{Value, cmd};
+use baton_compose::policy::Leftover;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use super::before::Before;
+use super::error::{RedisError, explain};
+use super::group::{Group, PAGE};
+use super::id::EntryId;
+use super::link::Redis;
+use super::stream::{Stream, apart};
+
+/// Entries on their way at once.
+const BATCH: usize = 100;
+
+/// One entry in one call: copied, then acknowledged and deleted. Read inside, so that two movers
+/// never copy it twice and its bytes stay as they are. Redis below 7 must be told to replicate what
+/// the script does instead of the script itself.
+const MOVE: &str = r"
+if redis.replicate_commands then redis.replicate_commands() end
+local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
+local moved = 0
+if #found > 0 then
+  redis.call('XADD', KEYS[2], '*', unpack(found[1][2]))
+  moved = 1
+end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+redis.call('XDEL', KEYS[1], ARGV[2])
+return moved
+";
+
+/// What to do when the time for messages is over and some are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// The old color is stopped, and what it left goes to the new one.
+    StopAndMove,
+    /// The old color goes on running, and the user is told.
+    KeepOld,
+    /// Traffic goes back to the old color.
+    SwitchBack,
+}
+
+impl From<Leftover> for Overdue {
+    fn from(rule: Leftover) -> Overdue {
+        match rule {
+            Leftover::Move => Overdue::StopAndMove,
+            Leftover::Wait => Overdue::KeepOld,
+            Leftover::Fail => Overdue::SwitchBack,
+        }
+    }
+}
+
+/// What may be moved now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The old color runs and no longer reads: only entries that it was never given.
+    Undelivered,
+    /// Every instance of the old color has exited: also what it did not acknowledge.
+    All,
+}
+
+/// Counts for the receipt; kept over a move that is interrupted and run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Moved {
+    /// Never given to the old color.
+    pub undelivered: u64,
+    /// Given to the old color, not acknowledged by it: the new one may handle them a second time.
+    pub pending: u64,
+    /// Pending, and gone from the stream meanwhile: only acknowledged.
+    pub gone: u64,
+}
+
+impl Moved {
+    /// Messages that went to the new color.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.undelivered + self.pending
+    }
+}
+
+/// Carries what the old color left to the new color's stream. May be killed at any point and run
+/// again: every entry arrives at least once, and none is lost.
+#[derive(Debug)]
+pub struct Mover {
+    from: Arc<Redis>,
+    to: Arc<Redis>,
+    before: Before,
+    /// Scripts work on both keys at once.
+    scripts: bool,
+}
+
+impl Mover {
+    /// `from` and `to` are mostly the same Redis. `before`: taken when the deploy began.
+    #[must_use]
+    pub fn new(from: Arc<Redis>, to: Arc<Redis>, before: Before) -> Mover {
+        let scripts = from.url().same_server(to.url());
+        Mover {
+            from,
+            to,
+            before,
+            scripts,
+        }
+    }
+
+    /// Moves what `which` allows from `old` to `new`, in the order of the stream, pending entries
+    /// first; `moved` counts, also up to an error. Nothing is moved onto itself: where both are the
+    /// same key this does nothing.
+    ///
+    /// # Errors
+    /// [`RedisError::Away`]: call it again later. [`RedisError::NoReader`]: the new color has not made
+    /// its group. Else why it cannot be done.
+    pub async fn carry(
+        &mut self,
+        old: &Stream,
+        new: &Stream,
+        which: Which,
+        moved: &mut Moved,
+    ) -> Result<(), RedisError> {
+        if self.scripts && !apart(old, Some(new)) {
+            return Ok(());
+        }
+        let group = self.from.group(old).await?;
+        if group == Group::NoStream {
+            return Ok(());
+        }
+        if which == Which::All && group != Group::Missing {
+            self.carry_pending(old, new, moved).await?;
+        }
+        let mut cursor = match group {
+            Group::At(id) => Some(id.max(self.before.up_to(old).unwrap_or_default())),
+            _ => self.before.up_to(old),
+        };
+        loop {
+            let ids = self.from.behind(&old.key, cursor, BATCH).await?;
+            let Some(last) = ids.last() else {
+                return Ok(());
+            };
+            cursor = Some(*last);
+            self.readable(new).await?;
+            moved.undelivered += self.batch(old, new, &ids).await?;
+        }
+    }
+
+    async fn carry_pending(
+        &mut self,
+        old: &Stream,
+        new: &Stream,
+        moved: &mut Moved,
+    ) -> Result<(), RedisError> {
+        let mut cursor = None;
+        loop {
+            let page = self.from.pending(old, cursor).await?;
+            cursor = page.last().map(|entry| entry.id);
+            let held = |id: &EntryId| !self.before.holds(old, *id);
+            let ids: Vec<EntryId> = page.iter().map(|one| one.id).filter(held).collect();
+            for ids in ids.chunks(BATCH) {
+                self.readable(new).await?;
+                let arrived = self.batch(old, new, ids).await?;
+                moved.pending += arrived;
+                moved.gone += ids.len() as u64 - arrived;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A group made at `$` after the move would never be given what was moved.
+    async fn readable(&self, new: &Stream) -> Result<(), RedisError> {
+        match self.to.group(new).await? {
+            Group::At(_) => Ok(()),
+            Group::Missing | Group::NoStream => Err(RedisError::NoReader {
+                key: new.key.clone(),
+                group: new.group.clone(),
+            }),
+        }
+    }
+
+    /// Moves these; returns how many of them still existed.
+    async fn batch(
+        &mut self,
+        old: &Stream,
+        new: &Stream,
+        ids: &[EntryId],
+    ) -> Result<u64, RedisError> {
+        let mut moved = 0;
+        let mut by_hand = Vec::new();
+        if self.scripts {
+            // One connection: they run in this order.
+            let calls = ids.iter().map(|id| self.script(old, new, *id));
+            for (id, answer) in ids.iter().zip(join_all(calls).await) {
+                match answer {
+                    Ok(arrived) => moved += arrived,
+                    Err(Refusal::Script { for_good }) => {
+                        self.scripts &= !for_good;
+                        by_hand.push(*id);
+                    }
+                    Err(Refusal::Other(error)) => return Err(error),
+                }
+            }
+        } else {
+            by_hand.extend_from_slice(ids);
+        }
+        for id in by_hand {
+            moved += self.steps(old, new, id).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn script(&self, old: &Stream, new: &Stream, id: EntryId) -> Result<u64, Refusal> {
+        let mut call = cmd("EVAL");
+        call.arg(MOVE).arg(2).arg(&old.key).arg(&new.key);
+        call.arg(&old.group).arg(id.to_string());
+        let answer = self.from.ask_raw(&old.key, &call).await;
+        answer.map_err(|error| {
+            let text = error.to_string().to_lowercase();
+            // No scripting here, not for this user, or not for these two keys.
+            let for_good = matches!(error.code(), Some("CROSSSLOT" | "NOPERM"))
+                || text.contains("unknown command")
+                || text.contains("must be in the same slot");
+            // More fields than a Lua call takes.
+            let too_long = text.contains("too many results to unpack");
+            if for_good || too_long {
+                return Refusal::Script { for_good };
+            }
+            let at = self.from.url().to_string();
+            Refusal::Other(explain(&at, "EVAL", &old.key, &error))
+        })
+    }
+
+    /// The same three steps one by one: killed in between, the entry is moved again.
+    async fn steps(&self, old: &Stream, new: &Stream, id: EntryId) -> Result<u64, RedisError> {
+        let mut moved = 0;
+        if let Some(fields) = self.from.entry(&old.key, id).await? {
+            let mut add = cmd("XADD");
+            add.arg(&new.key).arg("*").arg(fields);
+            let _: Value = self.to.ask(&new.key, add).await?;
+            moved = 1;
+        }
+        self.from.acknowledge(old, &[id]).await?;
+        let mut delete = cmd("XDEL");
+        delete.arg(&old.key).arg(id.to_string());
+        let _: u64 = self.from.ask(&old.key, delete).await?;
+        Ok(moved)
+    }
+}
+
+enum Refusal {
+    /// Only the way by script is closed: for this entry, or for good.
+    Script {
+        for_good: bool,
+    },
+    Other(RedisError),
+}
