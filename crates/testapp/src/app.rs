@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::routes::{self, App};
+use crate::scene::Scene;
 use crate::settings::Settings;
 
 /// Serves until SIGTERM or SIGINT, then finishes what is in flight and returns.
@@ -49,14 +50,15 @@ pub async fn serve(settings: Settings) -> io::Result<()> {
         )
     })?;
     println!("listening on {}", listener.local_addr()?);
-    let app = Rc::new(App {
-        healthy_at: Instant::now() + settings.health_delay,
-        settings,
-    });
     let graceful = GracefulShutdown::new();
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
+            let app = Rc::new(App {
+                healthy_at: Instant::now() + settings.health_delay,
+                scene: Scene::start(&settings.identity).await?,
+                settings,
+            });
             let accept = accept(&listener, &app, &graceful);
             tokio::select! {
                 () = accept => {}
@@ -66,9 +68,11 @@ pub async fn serve(settings: Settings) -> io::Result<()> {
             sleep(app.settings.stop_delay).await;
             drop(listener);
             println!("stopping: finishing what is in flight");
+            app.scene.stop().await;
             graceful.shutdown().await;
+            Ok::<_, io::Error>(())
         })
-        .await;
+        .await?;
     println!("stopped");
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`app`] | the HTTP app: health that can be slow or fail, slow requests, bodies, SSE, WebSocket, crashes |
+//! | `scene` | event streams from the memory of one process, orders over Redis, sessions, WebSocket rooms |
 //! | [`settings`] | what its environment variables ask for |
 //! | [`call`] | calls another service by name without pause and counts the failures |
 //! | [`worker`] | a service without traffic |
@@ -12,9 +13,11 @@
 
 pub mod app;
 pub mod call;
+mod dice;
 pub mod image;
 pub mod load;
 mod routes;
+mod scene;
 pub mod settings;
 pub mod worker;
 

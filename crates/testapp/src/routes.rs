@@ -1,6 +1,7 @@
 //! One function a route.
 
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,15 +16,17 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::scene::Scene;
 use crate::settings::Settings;
 
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// State of one life of the app.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) healthy_at: Instant,
+    pub(crate) scene: Rc<Scene>,
 }
 
 /// Answers one request; every answer says who gave it.
@@ -45,8 +48,11 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-async fn route(app: &App, request: Request<Incoming>) -> Response<Body> {
+async fn route(app: &App, mut request: Request<Incoming>) -> Response<Body> {
     let query = Query::of(&request);
+    if let Some(response) = app.scene.answer(&mut request, &query).await {
+        return response;
+    }
     match (request.method(), request.uri().path()) {
         (_, "/healthz") => health(app),
         (_, "/slow") => {
@@ -94,12 +100,7 @@ fn front(app: &App) -> Response<Body> {
 }
 
 fn identity(app: &App) -> Response<Body> {
-    let json = serde_json::to_vec(&app.settings.identity).unwrap_or_default();
-    let mut response = Response::new(full(json));
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/json"));
-    response
+    json(&app.settings.identity)
 }
 
 fn health(app: &App) -> Response<Body> {
@@ -202,7 +203,7 @@ fn events(app: &App, every_ms: u64, count: u64) -> Response<Body> {
 }
 
 fn web_socket(mut request: Request<Incoming>) -> Response<Body> {
-    let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
+    let Some(response) = switching(&request) else {
         return text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n");
     };
     tokio::spawn(async move {
@@ -217,6 +218,12 @@ fn web_socket(mut request: Request<Incoming>) -> Response<Body> {
             }
         }
     });
+    response
+}
+
+/// 101, as a WebSocket's server answers; None when that is not what was asked for.
+pub(crate) fn switching(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let key = request.headers().get("sec-websocket-key")?;
     let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
     let fields = response.headers_mut();
     fields.remove("content-type");
@@ -225,7 +232,7 @@ fn web_socket(mut request: Request<Incoming>) -> Response<Body> {
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
         fields.insert("sec-websocket-accept", accept);
     }
-    response
+    Some(response)
 }
 
 /// Takes memory and keeps it.
@@ -241,26 +248,41 @@ fn full(bytes: impl Into<Bytes>) -> Body {
     BodyExt::boxed_unsync(Full::new(bytes.into()).map_err(|never| match never {}))
 }
 
-fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let text: String = text.into();
-    let mut response = Response::new(full(text));
+    let mut response = typed("text/plain; charset=utf-8", text);
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        "content-type",
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response
+}
+
+pub(crate) fn html(page: &'static str) -> Response<Body> {
+    typed("text/html; charset=utf-8", page)
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> Response<Body> {
+    typed(
+        "application/json",
+        serde_json::to_vec(value).unwrap_or_default(),
+    )
+}
+
+fn typed(kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static(kind));
     response
 }
 
 /// `?ms=20&n=3`, no percent-decoding: the tests need none.
-struct Query(String);
+pub(crate) struct Query(String);
 
 impl Query {
     fn of(request: &Request<Incoming>) -> Query {
         Query(request.uri().query().unwrap_or_default().to_owned())
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.0
             .split('&')
             .filter_map(|pair| pair.split_once('='))
@@ -268,7 +290,7 @@ impl Query {
             .unwrap_or_default()
     }
 
-    fn number(&self, name: &str, default: u64) -> u64 {
+    pub(crate) fn number(&self, name: &str, default: u64) -> u64 {
         self.text(name).parse().unwrap_or(default)
     }
 }

@@ -64,13 +64,13 @@ impl Settings {
     }
 }
 
-fn text(name: &str, default: &str) -> String {
+pub(crate) fn text(name: &str, default: &str) -> String {
     env::var(name)
         .ok()
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| default.to_owned())
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     env::var(name).ok().and_then(|value| value.parse().ok())
 }

@@ -11,15 +11,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 
-use super::Plan;
 use super::report::Tally;
+use super::{Plan, wire};
 
 /// An answer that takes longer has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -124,7 +119,7 @@ impl Client {
     }
 
     async fn connect_http1(&self) -> io::Result<http1::SendRequest<Full<Bytes>>> {
-        let io = self.connect(b"http/1.1").await?;
+        let io = connect_to(&self.plan, b"http/1.1").await?;
         let (sender, connection) = http1::handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;
@@ -155,7 +150,7 @@ impl Client {
     }
 
     async fn connect_http2(&self) -> io::Result<http2::SendRequest<Full<Bytes>>> {
-        let io = self.connect(b"h2").await?;
+        let io = connect_to(&self.plan, b"h2").await?;
         let (sender, connection) = http2::Builder::new(crate::app::threads())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20)
@@ -267,37 +262,7 @@ impl Client {
         }
         Ok(())
     }
-
-    async fn connect(&self, protocol: &[u8]) -> io::Result<Box<dyn Io>> {
-        let stream = TcpStream::connect(self.plan.address).await?;
-        stream.set_nodelay(true)?;
-        let Some(authority) = &self.plan.tls else {
-            return Ok(Box::new(stream));
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            roots
-                .add(certificate.map_err(io::Error::other)?)
-                .map_err(io::Error::other)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let name = ServerName::try_from(self.plan.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(
-            TlsConnector::from(Arc::new(config))
-                .connect(name, stream)
-                .await?,
-        ))
-    }
 }
-
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// Which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -403,6 +368,10 @@ impl Ask {
             _ => Ok(who),
         }
     }
+}
+
+async fn connect_to(plan: &Plan, protocol: &[u8]) -> io::Result<Box<dyn wire::Io>> {
+    wire::connect(plan.address, &plan.host, plan.tls.as_deref(), protocol).await
 }
 
 fn request(

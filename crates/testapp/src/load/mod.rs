@@ -5,7 +5,10 @@
 //! Runs on threads of its own, so that a test may block meanwhile.
 
 mod client;
+mod posts;
 mod report;
+mod watch;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use crate::scene::event::Told;
+pub use posts::{Accepted, Kind, PostPlan, Posts};
 pub use report::Report;
 use report::Tally;
+pub use watch::{Heard, Watch, WatchPlan};
 
 /// What to put on a server.
 #[derive(Debug, Clone)]
