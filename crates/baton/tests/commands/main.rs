@@ -1,6 +1,9 @@
 //! The commands as a user meets them: the real binary, a real daemon, real processes. What is promised
 //! of traffic stands in `promises`; here it is exit codes, JSON, and words.
 
+// A test that cannot go on says so by ending.
+#![allow(clippy::unwrap_used)]
+
 mod kit;
 
 mod broken_release_exits_3_and_says_why;
