@@ -45,6 +45,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         streams: Arc::default(),
         default_stream_mode: baton_proxy::StreamMode::Drain,
         halves: Vec::new(),
+        sessions: None,
+        pinned: Vec::new(),
         counters: Arc::new(RouteCounters::default()),
     };
     proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)])?));

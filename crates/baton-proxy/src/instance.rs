@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::gate::Gate;
+use crate::sessions::{Claims, Token};
 use crate::signal::Signal;
+use crate::websocket::end::{EndWebSockets, WebSocketEnds};
 
 /// One address that serves requests. Lives as long as the instance runs at that address: a restart
 /// makes a new one, so that pools and counters never mix two lives.
@@ -25,6 +27,12 @@ pub struct Instance {
     /// Halves of managed event streams, which a drain of requests does not wait for.
     streams: Gate,
     streams_empty: Notify,
+    /// Requests of sessions that stay here; closed until [`Instance::pin`].
+    pinned: Gate,
+    /// Upgraded connections among those that `gate` counts.
+    tunnels: AtomicU64,
+    websocket_ends: WebSocketEnds,
+    pub(crate) session_token: Token,
     cut: Signal,
     pub counters: InstanceCounters,
 }
@@ -57,11 +65,16 @@ pub struct InstanceCounters {
     pub streams_drained: AtomicU64,
     /// Event streams that [`Instance::cut`] broke.
     pub streams_cut: AtomicU64,
+    /// Sessions that were still in use when the instance was unpinned or had died: their clients have
+    /// lost them.
+    pub sessions_ended: AtomicU64,
 }
 
 impl Instance {
     #[must_use]
     pub fn new(id: impl Into<Arc<str>>, address: SocketAddr, published: bool) -> Arc<Instance> {
+        let pinned = Gate::new();
+        pinned.close();
         Arc::new(Instance {
             id: id.into(),
             address,
@@ -70,6 +83,10 @@ impl Instance {
             empty: Notify::new(),
             streams: Gate::new(),
             streams_empty: Notify::new(),
+            pinned,
+            tunnels: AtomicU64::new(0),
+            websocket_ends: WebSocketEnds::default(),
+            session_token: Token::default(),
             cut: Signal::default(),
             counters: InstanceCounters::default(),
         })
@@ -82,20 +99,37 @@ impl Instance {
             return None;
         }
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        Some(Guard {
+        Some(self.counted(Counted::Request))
+    }
+
+    /// The same for a request of a session that is kept here: by the second way where the first is
+    /// closed. None when both are.
+    #[must_use]
+    pub(crate) fn pinned_guard(self: &Arc<Self>) -> Option<Guard> {
+        if let Some(guard) = self.guard() {
+            return Some(guard);
+        }
+        if !self.pinned.enter() {
+            return None;
+        }
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        Some(self.counted(Counted::Pinned))
+    }
+
+    fn counted(self: &Arc<Self>, counted: Counted) -> Guard {
+        Guard {
             instance: Arc::clone(self),
-            counted: Cell::new(Counted::Request),
-        })
+            counted: Cell::new(counted),
+            websocket_epoch: self.websocket_ends.epoch(),
+            claims: Claims::default(),
+        }
     }
 
     /// Counts one half of a managed stream in, until the guard is dropped; also when requests get in
     /// no more. None after [`Instance::close_streams`].
     #[must_use]
     pub(crate) fn stream_guard(self: &Arc<Self>) -> Option<Guard> {
-        self.streams.enter().then(|| Guard {
-            instance: Arc::clone(self),
-            counted: Cell::new(Counted::Stream),
-        })
+        self.streams.enter().then(|| self.counted(Counted::Stream))
     }
 
     /// No new request gets in. Call it after the routing table without this instance is published.
@@ -147,11 +181,59 @@ impl Instance {
         }
     }
 
-    /// Requests in flight now, unmanaged streams and upgraded connections included. The halves of
-    /// managed streams are not: [`Instance::streams`].
+    /// Opens the second way, for requests of sessions that began here: they get in also when the gate
+    /// is closed, wherever this instance is in [`Route::pinned`](crate::Route::pinned). Call it before
+    /// publishing such a table.
+    ///
+    /// The order of a switch with sessions: `old.pin()`, publish `instances: [new], pinned: [old]`,
+    /// `old.close()`; when [`Proxy::sessions_left`](crate::Proxy::sessions_left) is 0, publish without
+    /// `pinned`, [`Proxy::unpin`](crate::Proxy::unpin), wait for [`Instance::drained`].
+    pub fn pin(&self) {
+        self.pinned.open();
+    }
+
+    pub(crate) fn close_pinned(&self) {
+        self.pinned.close();
+        if self.pinned.in_flight() == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Whether sessions that began here may still send requests: not after
+    /// [`Proxy::unpin`](crate::Proxy::unpin), nor once the instance has refused a connection.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        !self.pinned.is_closed()
+    }
+
+    /// Requests in flight now, unmanaged streams, upgraded connections and those of pinned sessions
+    /// included. The halves of managed streams are not: [`Instance::streams`].
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.gate.in_flight()
+        self.gate.in_flight() + self.pinned.in_flight()
+    }
+
+    /// Of those, what a drain of requests waits for: neither upgraded connections, which
+    /// [`Instance::end_websockets`] ends, nor requests of pinned sessions, which come until the
+    /// instance is unpinned.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> u64 {
+        let inside = self.gate.in_flight();
+        inside.saturating_sub(self.tunnels.load(Ordering::Acquire))
+    }
+
+    /// Ends the upgraded connections whose requests have come in before this call: WebSockets with a
+    /// Close frame of `how.code` between two frames, others by closing. Each at a moment of its own
+    /// within `how.spread`; a client that does not answer its Close is let go 5 s later. When none is
+    /// left, `counters.websockets` is 0 and [`Instance::drained`] no longer waits for them.
+    ///
+    /// Does not prevent new ones: the gate does.
+    pub fn end_websockets(&self, how: EndWebSockets) {
+        self.websocket_ends.call(how);
+    }
+
+    pub(crate) fn websocket_ends(&self) -> &WebSocketEnds {
+        &self.websocket_ends
     }
 
     /// Ends what is still in flight: the drain's time is over. For good; close the gate first.
@@ -169,11 +251,12 @@ impl Instance {
         self.cut.raised().await;
     }
 
-    /// Waits until the gate is closed and nobody is inside.
+    /// Waits until the gate is closed, no session is pinned and nobody is inside.
     pub async fn drained(&self) {
+        let empty = |gate: &Gate| gate.is_closed() && gate.in_flight() == 0;
         loop {
             let woken = self.empty.notified();
-            if self.gate.is_closed() && self.gate.in_flight() == 0 {
+            if empty(&self.gate) && empty(&self.pinned) {
                 return;
             }
             woken.await;
@@ -181,18 +264,25 @@ impl Instance {
     }
 }
 
-/// One request in flight on an instance, or one half of a managed stream, until it is dropped: after the last byte of the answer has
-/// gone to the client.
+/// One request in flight on an instance, or one half of a managed stream, until it is dropped: after the
+/// last byte of the answer has gone to the client.
 #[derive(Debug)]
 pub struct Guard {
     instance: Arc<Instance>,
     counted: Cell<Counted>,
+    /// Calls of [`Instance::end_websockets`] before it came in.
+    websocket_epoch: u32,
+    /// The sessions that its request names.
+    pub(crate) claims: Claims,
 }
 
 /// Which gate a guard holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counted {
     Request,
+    /// Upgraded: a request that the drain of requests does not wait for.
+    Tunnel,
+    Pinned,
     Stream,
 }
 
@@ -211,11 +301,34 @@ impl Guard {
         }
         self.counted.get() == Counted::Stream
     }
+
+    /// The connection is upgraded.
+    pub(crate) fn becomes_tunnel(&self) {
+        if self.counted.get() == Counted::Request {
+            self.counted.set(Counted::Tunnel);
+            self.instance.tunnels.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// It has come in as a request of a pinned session.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.counted.get() == Counted::Pinned
+    }
+
+    pub(crate) fn websocket_epoch(&self) -> u32 {
+        self.websocket_epoch
+    }
 }
 
 impl Instance {
     fn leave(&self) {
         if self.gate.leave() {
+            self.empty.notify_waiters();
+        }
+    }
+
+    fn leave_pinned(&self) {
+        if self.pinned.leave() {
             self.empty.notify_waiters();
         }
     }
@@ -231,6 +344,12 @@ impl Drop for Guard {
     fn drop(&mut self) {
         match self.counted.get() {
             Counted::Request => self.instance.leave(),
+            Counted::Tunnel => {
+                // In this order: a tunnel that has gone must not hide a request.
+                self.instance.tunnels.fetch_sub(1, Ordering::AcqRel);
+                self.instance.leave();
+            }
+            Counted::Pinned => self.instance.leave_pinned(),
             Counted::Stream => self.instance.leave_stream(),
         }
     }

@@ -21,8 +21,11 @@
 //! | [`sse`] | server-sent events as pure functions on bytes, no IO: whole events, several halves as one stream |
 //! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
+//! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
+//! | [`websocket`] | where frames end, so that a Close can be put in between |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
+//! | `random` | numbers that nobody can guess |
 //! | `buffer`, `io` | bytes that could not be passed on at once; a client's connection, plain or TLS |
 //! | [`settings`] | what the proxy is started with |
 //!
@@ -49,7 +52,9 @@ mod interrupt;
 mod io;
 mod listener;
 pub mod proxy;
+mod random;
 pub mod route;
+pub mod sessions;
 pub mod settings;
 mod shutdown;
 mod signal;
@@ -57,6 +62,7 @@ pub mod sse;
 pub mod streams;
 mod tls;
 mod upstream;
+pub mod websocket;
 mod worker;
 
 pub use error::ProxyError;
@@ -65,6 +71,8 @@ pub use proxy::Proxy;
 pub use route::{
     Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable, StreamCounters,
 };
+pub use sessions::SessionRule;
 pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settings};
 pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;
+pub use websocket::end::{EndWebSockets, SERVICE_RESTART};

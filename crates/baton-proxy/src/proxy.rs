@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
 use crate::error::ProxyError;
+use crate::instance::Instance;
 use crate::listener::{self, Listener, Listeners};
 use crate::route::RoutingTable;
 use crate::settings::Settings;
@@ -88,6 +89,24 @@ impl Proxy {
     #[must_use]
     pub fn table(&self) -> Arc<RoutingTable> {
         self.shared.table()
+    }
+
+    /// Sessions of this instance that their clients have used within
+    /// [`SessionRule::keep`](crate::SessionRule::keep). Those of SockJS are not counted: they last as
+    /// long as their connections.
+    ///
+    /// Knows what this process has seen: nothing, at first, after a restart.
+    #[must_use]
+    pub fn sessions_left(&self, instance: &Instance) -> u64 {
+        self.shared.sessions.left(instance)
+    }
+
+    /// Forgets an instance's sessions and lets no more of their requests in. Call it after publishing a
+    /// table without it in [`Route::pinned`](crate::Route::pinned). Those that were in use until now are
+    /// added to `counters.sessions_ended`. The same happens by itself when a pinned instance refuses a
+    /// connection: its process has gone, and its sessions with it.
+    pub fn unpin(&self, instance: &Instance) {
+        self.shared.sessions.end(instance);
     }
 
     /// The plain listeners' addresses, in the order of [`Settings::http`], with the ports they got.

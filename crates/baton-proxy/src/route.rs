@@ -1,12 +1,13 @@
 //! Host and path → route, in an immutable table.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::instance::Instance;
+use crate::sessions::SessionRule;
 use crate::streams::rule::{StreamMode, StreamRule};
 
 /// What requests for one set of hosts and one path prefix meet. Immutable: a change is a new `Route`
@@ -39,6 +40,11 @@ pub struct Route {
     /// Attaching before a switch is publishing a table with the candidate in here, ending old streams
     /// one without the old color. A stream that is managed and whose instance is not in here ends.
     pub halves: Vec<Arc<Instance>>,
+    /// Whose clients stay with the instance that has their session. None: nobody's, but for SockJS.
+    pub sessions: Option<Arc<SessionRule>>,
+    /// Those that take requests of the sessions that they have, and no others: the instances of a
+    /// release that is being drained. [`Instance::pin`] says in which order to do what.
+    pub pinned: Vec<Arc<Instance>>,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }
@@ -82,6 +88,9 @@ pub struct RouteCounters {
     pub longest_held_us: AtomicU64,
     /// Client connections that were closed by Baton while it had a request or could have taken one.
     pub closed_keep_alive: AtomicU64,
+    /// The first cookie that was given out and is known to name sessions in an app's memory, on a route
+    /// without [`Route::sessions`]: a switch will lose them.
+    pub session_cookie: OnceLock<Box<str>>,
     pub streams: StreamCounters,
 }
 

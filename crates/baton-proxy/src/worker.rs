@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::buffer::Buffers;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
 use crate::route::RoutingTable;
+use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
+use crate::streams::Pace;
 use crate::tls::Certificates;
 use crate::upstream::pool::Upstreams;
 
@@ -25,8 +27,9 @@ pub(crate) struct Shared {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
+    pub(crate) sessions: Sessions,
     table: ArcSwap<RoutingTable>,
-    published: Notify,
+    published: Arc<Notify>,
 }
 
 impl Shared {
@@ -35,14 +38,16 @@ impl Shared {
             certificates: Arc::new(Certificates::new(settings.certificates.clone())),
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
+            sessions: Sessions::default(),
             table: ArcSwap::default(),
-            published: Notify::new(),
+            published: Arc::default(),
             settings,
         }
     }
 
     /// One atomic store, then everyone who holds a request looks again.
     pub(crate) fn publish(&self, table: Arc<RoutingTable>) {
+        self.sessions.prepare(&table);
         self.table.store(table);
         self.published.notify_waiters();
     }
@@ -61,6 +66,8 @@ pub(crate) struct WorkerContext {
     pub(crate) buffers: Buffers,
     pub(crate) interrupts: Interrupts,
     pub(crate) upstreams: Upstreams,
+    /// How fast managed streams open their halves.
+    pub(crate) pace: Pace,
 }
 
 impl WorkerContext {
@@ -72,6 +79,7 @@ impl WorkerContext {
             buffers: Buffers::default(),
             interrupts: Interrupts::default(),
             upstreams: Upstreams::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -86,6 +94,11 @@ impl WorkerContext {
     /// two then resolves it, so nothing is missed.
     pub(crate) fn published(&self) -> Notified<'_> {
         self.shared.published.notified()
+    }
+
+    /// The same, for who keeps it.
+    pub(crate) fn published_owned(&self) -> OwnedNotified {
+        Arc::clone(&self.shared.published).notified_owned()
     }
 
     #[must_use]

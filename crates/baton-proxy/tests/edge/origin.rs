@@ -154,6 +154,8 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         streams: Arc::default(),
         default_stream_mode: baton_proxy::StreamMode::Drain,
         halves: Vec::new(),
+        sessions: None,
+        pinned: Vec::new(),
         counters: Arc::new(RouteCounters::default()),
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_proxy::{
-    Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable, Settings,
+    Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable, SessionRule,
+    Settings,
 };
 
 /// Longer than anything here takes; what passes it has failed.
@@ -30,6 +31,8 @@ pub struct Plan {
     pub strip_path: bool,
     pub protocol: Protocol,
     pub redirect_https: Option<u16>,
+    pub sessions: Option<Arc<SessionRule>>,
+    pub pinned: Vec<Arc<Instance>>,
 }
 
 impl Plan {
@@ -47,6 +50,8 @@ impl Plan {
             strip_path: false,
             protocol: Protocol::Http1,
             redirect_https: None,
+            sessions: None,
+            pinned: Vec::new(),
         }
     }
 }
@@ -89,6 +94,8 @@ impl Front {
             streams: Arc::default(),
             default_stream_mode: baton_proxy::StreamMode::Drain,
             halves: Vec::new(),
+            sessions: plan.sessions,
+            pinned: plan.pinned,
             counters: Arc::clone(&self.counters),
         };
         let table = RoutingTable::new(vec![Arc::new(route)]).expect("no conflict");
