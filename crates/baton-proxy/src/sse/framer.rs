@@ -11,10 +11,10 @@ pub const MAX_EVENT: usize = 256 * 1024;
 const MARKS: &[u8; 6] = b"\xEF\xBB\xBF\xEF\xBB\xBF";
 const MARK: usize = 3;
 
-/// An event is longer than [`MAX_EVENT`]. From here on the stream can only be passed on as it is:
+/// An event is longer than the framer's limit. From here on the stream can only be passed on as it is:
 /// first [`Framer::take_partial`], then the rest of the input, then whatever is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an event is longer than {MAX_EVENT} bytes")]
+#[error("an event is longer than what is kept of one")]
 pub struct Overflow;
 
 /// Cuts what is read from one half into whole events. One per connection to an instance.
@@ -38,8 +38,9 @@ pub struct Overflow;
 /// Events that lie whole in one read are slices of it; only an event that was cut by the end of a read is copied, into
 /// a buffer that lives until that event has been given. At the end of the input just drop the framer: what it still
 /// holds is an event without its blank line, which the standard says to discard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Framer {
+    limit: usize,
     /// An event's beginning, if a read ended in the middle of it; or the event that was given last.
     partial: Vec<u8>,
     /// `partial` holds an event that has been given: the next call starts anew.
@@ -60,17 +61,31 @@ enum Start {
     Known,
 }
 
-impl Default for Start {
+impl Default for Framer {
     fn default() -> Self {
-        Self::Marks(0)
+        Self::new()
     }
 }
 
 impl Framer {
     /// A framer at the start of a half. Holds no memory of its own.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::with_limit(MAX_EVENT)
+    }
+
+    /// The same with another limit than [`MAX_EVENT`], bytes.
+    #[must_use]
+    pub const fn with_limit(limit: usize) -> Self {
+        Self {
+            limit,
+            partial: Vec::new(),
+            given: false,
+            start: Start::Marks(0),
+            line: 0,
+            after_cr: false,
+            overflowed: false,
+        }
     }
 
     /// Takes the next whole event off `input`; `None`: all of it is taken and no event is complete.
@@ -101,7 +116,9 @@ impl Framer {
         }
         let end = self.event_end(input);
         let length = end.unwrap_or(input.len());
-        if self.partial.len() + length > MAX_EVENT {
+        // The LF of the last CRLF may come with a read of its own: it does not count.
+        let counted = length - usize::from(end.is_some() && input[..length].ends_with(b"\r\n"));
+        if self.partial.len() + counted > self.limit {
             self.overflowed = true;
             return Err(Overflow);
         }

@@ -31,17 +31,21 @@ impl Cors {
     /// Picks them out of a head; their order and the case of their names do not count.
     #[must_use]
     pub fn of<'f>(fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Self {
+        let mut picked = Self::default();
+        for (name, value) in fields {
+            picked.pick(name, value);
+        }
+        picked.0.sort_unstable();
+        picked
+    }
+
+    fn pick(&mut self, name: &str, value: &[u8]) {
         const PREFIX: &str = "access-control-";
-        let mut picked: Vec<_> = fields
-            .into_iter()
-            .filter(|(name, _)| {
-                name.get(..PREFIX.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-            })
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim_ascii().into()))
-            .collect();
-        picked.sort_unstable();
-        Self(picked)
+        let start = name.get(..PREFIX.len()).unwrap_or_default();
+        if start.eq_ignore_ascii_case(PREFIX) {
+            self.0
+                .push((name.to_ascii_lowercase(), value.trim_ascii().into()));
+        }
     }
 }
 
@@ -49,34 +53,36 @@ impl Cors {
 ///
 /// # Errors
 /// The first reason against it.
-pub fn acceptable_half<'f, F>(status: u16, fields: F, cors: &Cors) -> Result<(), WhyNot>
-where
-    F: IntoIterator<Item = (&'f str, &'f [u8])>,
-    F::IntoIter: Clone,
-{
-    let fields = fields.into_iter();
+pub fn acceptable_half<'f>(
+    status: u16,
+    fields: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    cors: &Cors,
+) -> Result<(), WhyNot> {
     if status != 200 {
         return Err(WhyNot::Status(status));
     }
     let mut is_stream = None;
-    for (name, value) in fields.clone() {
+    let mut own = Cors::default();
+    for (name, value) in fields {
         if name.eq_ignore_ascii_case("content-type") {
             is_stream = Some(is_stream.is_none() && is_event_stream(value));
         } else if name.eq_ignore_ascii_case("content-length") {
             return Err(WhyNot::ContentLength);
         } else if name.eq_ignore_ascii_case("content-encoding") {
-            let value = value.trim_ascii();
-            if !value.is_empty() && !value.eq_ignore_ascii_case(b"identity") {
+            let coding = value.trim_ascii();
+            if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
                 return Err(WhyNot::ContentEncoding);
             }
         } else if name.eq_ignore_ascii_case("set-cookie") {
             return Err(WhyNot::SetCookie);
+        } else {
+            own.pick(name, value);
         }
     }
+    own.0.sort_unstable();
     if is_stream != Some(true) {
-        return Err(WhyNot::ContentType);
-    }
-    if Cors::of(fields) == *cors {
+        Err(WhyNot::ContentType)
+    } else if own == *cors {
         Ok(())
     } else {
         Err(WhyNot::Cors)
