@@ -25,6 +25,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct PostPlan {
     pub address: SocketAddr,
     pub host: String,
+    /// PEM of the certificate authority; None: plain.
+    pub tls: Option<String>,
     /// One is picked at random for each event.
     pub users: Vec<String>,
     /// One is picked at random for each event.
@@ -49,7 +51,7 @@ pub enum Kind {
 /// What was answered.
 #[derive(Debug, Clone, Default)]
 pub struct Accepted {
-    /// Token → user, of everything that was answered with 202.
+    /// Token → user and kind, of everything that was answered with 202.
     pub owed: BTreeMap<String, (String, Kind)>,
     /// Everything that was not.
     pub failed: Vec<String>,
@@ -213,7 +215,8 @@ impl Poster {
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Empty<Bytes>>, String> {
-        let io = wire::connect(self.plan.address, &self.plan.host, None, b"http/1.1")
+        let plan = &self.plan;
+        let io = wire::connect(plan.address, &plan.host, plan.tls.as_deref(), b"http/1.1")
             .await
             .map_err(|error| format!("connect: {error}"))?;
         let (sender, connection) = http1::handshake(TokioIo::new(io))
