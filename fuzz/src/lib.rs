@@ -1,10 +1,20 @@
-//! What must hold for every input of the HTTP/1.1 codec, whoever sends it.
+//! What must hold for every input of the HTTP/1.1 codec and of the framing of server-sent events, whoever sends it.
 //!
-//! The codec is taken in as source: it stands on nothing else of the proxy.
+//! Both are taken in as source: they stand on nothing else of the proxy.
 #![forbid(unsafe_code)]
 
 #[path = "../../crates/baton-proxy/src/h1/mod.rs"]
 pub mod h1;
+/// What must hold for event streams is shared with the tests.
+#[path = "../../crates/baton-proxy/tests/sse_rules/invariants.rs"]
+mod invariants;
+#[path = "../../crates/baton-proxy/tests/sse_rules/reference.rs"]
+mod reference;
+#[path = "../../crates/baton-proxy/src/sse/mod.rs"]
+pub mod sse;
+mod streams;
+
+pub use streams::{sse_framer, sse_union};
 
 use h1::{
     ChunkedDecoder, Decoded, Field, FieldStore, HeadLimits, Parsed, Refusal, RequestHead,

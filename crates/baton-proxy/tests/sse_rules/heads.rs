@@ -125,7 +125,8 @@ fn cors_fields_are_those_that_the_client_got() {
     let origin = ("Access-Control-Allow-Origin", "https://example.com");
     let credentials = ("Access-Control-Allow-Credentials", "true");
     let exposed = ("Access-Control-Expose-Headers", "x-a");
-    let cases: &[(&[(&str, &str)], &[(&str, &str)], bool)] = &[
+    type Fields<'f> = &'f [(&'f str, &'f str)];
+    let cases: &[(Fields<'_>, Fields<'_>, bool)] = &[
         (&[], &[], true),
         (&[any], &[any], true),
         (&[origin, credentials], &[credentials, origin], true),

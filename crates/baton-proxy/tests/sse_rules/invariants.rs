@@ -223,14 +223,14 @@ impl Play<'_> {
             state.newest = self.turn;
         }
         let key = alone.messages.first().map(|message| key_of(event, message));
-        for key in &key {
+        if let Some(key) = &key {
             *state.gave.entry(key.clone()).or_default() += 1;
         }
         match verdict {
             Verdict::Forward => {
                 self.out.extend_from_slice(event.raw());
                 self.expected.extend(alone.messages);
-                for key in key {
+                if let Some(key) = key {
                     *self.forwarded.entry(key).or_default() += 1;
                 }
                 if event.id() != IdChange::Keep {
@@ -318,7 +318,11 @@ impl Play<'_> {
                 };
             }
         }
-        assert_eq!(self.forwarded, wanted);
+        // As far as a union remembers.
+        let identified = wanted.iter().filter(|(key, _)| key.0.is_some());
+        if identified.map(|(_, count)| count).sum::<usize>() <= 64 {
+            assert_eq!(self.forwarded, wanted);
+        }
     }
 }
 
