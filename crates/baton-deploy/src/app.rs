@@ -8,6 +8,7 @@ use baton_engine::Slot;
 use crate::core::{Core, ask};
 use crate::drain::{self, Unrouted};
 use crate::error::DeployError;
+use crate::images;
 use crate::lock::Busy;
 use crate::running::{RunningDeploy, Tail};
 use crate::slots::SlotRole;
@@ -82,7 +83,7 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
     // Not a deploy, but nobody may deploy meanwhile.
     let lock = core
         .locks
-        .try_take(&RunningDeploy::new(0, app.clone()))
+        .try_take(&RunningDeploy::removal(app.clone()))
         .map_err(|busy| match busy {
             Busy::Now(holder) => Busy::Now(holder).error(),
             other @ Busy::DisplacedBy(_) => other.error(),
@@ -101,6 +102,7 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
             tracing::warn!(%app, "{error}");
         }
     }
+    images::remove_all(core, app).await;
     core.store.remove_app(app).await?;
     core.supervision.forget(app);
     drop(keeper);

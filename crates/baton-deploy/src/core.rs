@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_compose::{AppName, Color, EngineKind};
-use baton_engine::{Engine, EngineError, Instance, InstanceState, Slot};
+use baton_engine::{Engine, EngineError, Instance, InstanceId, InstanceState, Slot};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
@@ -173,13 +173,24 @@ impl Core {
         found.retain(|instance| instance.release == Some(release.id.0));
         for (service, ids) in &release.adopted {
             for id in ids {
-                if let Some(mut instance) = ask("inspect", engine.inspect(id)).await? {
+                if let Some(mut instance) = self.inspect(release, id).await? {
                     instance.service.clone_from(service);
                     found.push(instance);
                 }
             }
         }
         Ok(found)
+    }
+
+    /// One instance of `release` as it is now; None when it is gone.
+    pub(crate) async fn inspect(
+        &self,
+        release: &Release,
+        id: &InstanceId,
+    ) -> Result<Option<Instance>, DeployError> {
+        let engine = self.engine(release.engine())?;
+        let found = ask("inspect", engine.inspect(id)).await?;
+        Ok(found.map(|instance| release.at_its_port(instance)))
     }
 
     /// Of those, the ones that run.

@@ -16,6 +16,8 @@ pub enum DeployError {
         deploy: i64,
         step: String,
     },
+    #[error("{app} is being removed; deploy it again when that has ended")]
+    BeingRemoved { app: AppName },
     /// Of two that wait for the lock the newer stays.
     #[error(
         "deploy {newer} of {app} came later and waits now instead of this one; run it again if this one is still wanted"
@@ -43,7 +45,9 @@ impl DeployError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             DeployError::NoSuchApp { .. } | DeployError::Usage(_) => ExitCode::Usage,
-            DeployError::Locked { .. } | DeployError::Displaced { .. } => ExitCode::Locked,
+            DeployError::Locked { .. }
+            | DeployError::BeingRemoved { .. }
+            | DeployError::Displaced { .. } => ExitCode::Locked,
             DeployError::Refused { .. } | DeployError::Route(_) => ExitCode::Refused,
             DeployError::Store { .. } | DeployError::Engine(_) | DeployError::Other(_) => {
                 ExitCode::Error

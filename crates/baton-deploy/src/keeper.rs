@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_compose::{AppName, Color, Role};
-use baton_engine::{Engine, Instance, InstanceState, Slot, Start};
+use baton_engine::{Engine, Instance, InstanceId, InstanceState, Slot, Start};
 use tokio::time::{Instant, sleep};
 
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::health::{Check, History};
 use crate::release::{Release, ReleaseId};
-use crate::slots::SlotRole;
 use crate::supervise::Kept;
 
 /// How soon it looks again when the engine did not answer or something is not up yet.
@@ -81,7 +80,7 @@ async fn put_right(
             Ok(instance) => {
                 // Docker may have given it another address and the alias back; the engine knows.
                 *told = false;
-                up.push(instance);
+                up.push(release.at_its_port(instance));
             }
             Err((wait, warning)) => {
                 look.again = Some(look.again.map_or(wait, |again| again.min(wait)));
@@ -106,10 +105,17 @@ async fn put_right(
         route(core, app, kept, &engine, &release, color, instance).await;
     }
     // While an old color ends, what plain Compose runs may be `r0`.
-    if core.store.slot(app, color.other()).await?.role == SlotRole::Empty {
-        look.warnings
-            .extend(came_back(app, &engine, &release).await);
-    }
+    let old = match core.store.slot(app, color.other()).await?.release {
+        Some(old) => core.store.release(app, old).await?,
+        None => None,
+    };
+    let adopted: Vec<_> = [Some(&release), old.as_ref()]
+        .into_iter()
+        .flatten()
+        .flat_map(|release| release.adopted.values().flatten())
+        .collect();
+    let stray = came_back(app, &engine, &release, &adopted).await;
+    look.warnings.extend(stray);
     Ok(look)
 }
 
@@ -142,12 +148,9 @@ fn latest(mut found: Vec<Instance>) -> Vec<Instance> {
     kept
 }
 
-/// Services of which nothing exists: after a reboot, or removed by hand. An adopted release was not
-/// started by Baton, and cannot be started by it under its old ids.
+/// Services of which nothing exists: after a reboot, or removed by hand. Also of `r0`, whose adopted
+/// containers plain Compose may replace: it is started as it was.
 fn missing(release: &Release, found: &[Instance]) -> Vec<String> {
-    if !release.adopted.is_empty() {
-        return Vec::new();
-    }
     release
         .project
         .services
@@ -330,7 +333,7 @@ impl Wait {
             if !self.is_live(self.release.id).await {
                 return;
             }
-            match ask("inspect", self.engine.inspect(&instance.id)).await {
+            match self.core.inspect(&self.release, &instance.id).await {
                 Ok(Some(now))
                     if now.state == InstanceState::Running && now.address == instance.address => {}
                 Ok(_) => return,
@@ -342,15 +345,18 @@ impl Wait {
 
 /// Someone started a service again with plain `docker compose up`: it gets no traffic of Baton's, but
 /// it answers to the same name inside the machine and holds memory.
-async fn came_back(app: &AppName, engine: &Arc<dyn Engine>, release: &Release) -> Option<String> {
+async fn came_back(
+    app: &AppName,
+    engine: &Arc<dyn Engine>,
+    release: &Release,
+    adopted: &[&InstanceId],
+) -> Option<String> {
     let mut names = Vec::new();
     for service in &release.project.services {
         let plain = engine.plain_instances(app, &service.name);
-        let adopted = release.adopted.get(&service.name);
         let found = ask("list plain instances", plain).await.ok()?;
         let stray = found.iter().any(|instance| {
-            instance.state == InstanceState::Running
-                && adopted.is_none_or(|ids| !ids.contains(&instance.id))
+            instance.state == InstanceState::Running && !adopted.contains(&&instance.id)
         });
         if stray {
             names.push(service.name.as_str());

@@ -150,6 +150,9 @@ pub(crate) async fn cancel(core: &Arc<Core>, app: &AppName) -> Result<Outcome, D
         };
         return Err(DeployError::Usage(text));
     };
+    if deploy.is_removal() {
+        return Err(Busy::Now(deploy).error());
+    }
     if deploy.cancel() == Err(Switched) {
         return Err(DeployError::Usage(format!(
             "deploy {} of {app} switches right now; `baton rollback` takes it back",

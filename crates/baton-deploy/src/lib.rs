@@ -44,6 +44,7 @@ mod fault;
 mod feed;
 mod filled;
 mod health;
+mod images;
 mod keeper;
 mod launch;
 mod lock;

@@ -54,6 +54,9 @@ pub(crate) enum Busy {
 impl Busy {
     pub(crate) fn error(&self) -> DeployError {
         match self {
+            Busy::Now(holder) if holder.is_removal() => DeployError::BeingRemoved {
+                app: holder.app.clone(),
+            },
             Busy::Now(holder) => DeployError::Locked {
                 app: holder.app.clone(),
                 deploy: holder.id,

@@ -164,10 +164,11 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     let findings = preflight::look(core, app, &request.project, live.as_ref()).await;
     let mut refusals = findings.refusals;
     if let Some(holder) = core.locks.holder(app) {
-        refusals.push(format!(
-            "another deploy of {app} is running: {}",
-            holder.describe()
-        ));
+        refusals.push(if holder.is_removal() {
+            format!("{app} is being removed")
+        } else {
+            format!("another deploy of {app} is running: {}", holder.describe())
+        });
     }
     // Which image it would be is known once it is fetched.
     let has_images = request.project.services.iter().any(|s| s.image.is_some());

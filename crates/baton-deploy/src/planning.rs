@@ -83,7 +83,7 @@ pub(crate) async fn deploy(
     if adopt {
         notices.push(Notice {
             key: format!("apps.{app}"),
-            text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image with the configuration of this file, since what it was started with is not known in full".to_owned(),
+            text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image again as plain Compose did (command, environment, mounts, limits), with the networks and logging of this file".to_owned(),
         });
     }
     let way = Way {
@@ -204,7 +204,7 @@ fn limits_of_a_rollback(kind: DeployKind, target: &Release) -> Vec<Notice> {
     if kind == DeployKind::RollbackBoot && target.id == ReleaseId(0) {
         notices.push(Notice {
             key: "r0".to_owned(),
-            text: "was started by plain Compose: it comes back as its image with the configuration of the first deploy's file".to_owned(),
+            text: "was started by plain Compose: it comes back with its image, command, environment, mounts and limits, and with the networks and logging of the first deploy's file".to_owned(),
         });
     }
     notices

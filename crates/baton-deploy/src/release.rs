@@ -7,6 +7,7 @@ use std::str::FromStr;
 use baton_compose::policy::Worker;
 use baton_compose::project::FetchedImages;
 use baton_compose::{AppName, Color, EngineKind, Project, Role};
+use baton_engine::Instance;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -110,6 +111,21 @@ impl Release {
             .filter(|service| service.policy.worker != Some(Worker::StopFirst))
             .map(|service| service.name.clone())
             .collect()
+    }
+
+    /// An instance with the port that `x-baton` names. Of a container that plain Compose made the
+    /// engine knows at most what its image exposes.
+    pub(crate) fn at_its_port(&self, mut instance: Instance) -> Instance {
+        let adopted = self.adopted.values().flatten().any(|id| *id == instance.id);
+        let port = self
+            .service(&instance.service)
+            .and_then(|service| service.policy.port);
+        if let (true, Some(address), Some(port)) = (adopted, &mut instance.address, port)
+            && !address.published
+        {
+            address.port = port;
+        }
+        instance
     }
 
     /// What the user calls its image: the reference of its first service with one.

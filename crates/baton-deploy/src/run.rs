@@ -361,9 +361,12 @@ async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
         "refused" => format!("preflight refused: {text}"),
         _ => text,
     };
-    let receipt = receipt::build(walk, word).await.ok();
+    // With nothing to do there was no deploy: its release never is.
+    let receipt = match exit_code {
+        ExitCode::Done => None,
+        _ => receipt::build(walk, word).await.ok(),
+    };
     if let Some(receipt) = &receipt
-        && exit_code != ExitCode::Done
         && let Err(error) = walk.core.store.put_receipt(receipt).await
     {
         tracing::error!(deploy = walk.deploy.id, "{error}");

@@ -12,6 +12,9 @@ use crate::plan::{Plan, StepName};
 use crate::progress::Progress;
 use crate::release::ReleaseId;
 
+/// Deploys are numbered from 1.
+const REMOVAL: i64 = 0;
+
 /// Shared by the task that runs it and by those who follow, cancel or hurry it.
 #[derive(Debug)]
 pub(crate) struct RunningDeploy {
@@ -58,6 +61,15 @@ impl RunningDeploy {
         })
     }
 
+    /// Holds the app's lock while the app is taken away.
+    pub(crate) fn removal(app: AppName) -> Arc<RunningDeploy> {
+        RunningDeploy::new(REMOVAL, app)
+    }
+
+    pub(crate) fn is_removal(&self) -> bool {
+        self.id == REMOVAL
+    }
+
     fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,6 +105,9 @@ impl RunningDeploy {
 
     /// For messages: `deploy 7 (r3, await_healthy)`.
     pub(crate) fn describe(&self) -> String {
+        if self.is_removal() {
+            return format!("the removal of {}", self.app);
+        }
         let stage = self.stage().clone();
         match stage.release {
             Some(release) => format!("deploy {} ({release}, {})", self.id, stage.step),

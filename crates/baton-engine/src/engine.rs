@@ -1,5 +1,6 @@
 //! The one trait that `docker` and `process` implement.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -88,15 +89,20 @@ pub trait Engine: Send + Sync + fmt::Debug {
     }
 
     /// Removes what this service's older releases left on the disk (docker: images tagged
-    /// `baton/<app>-<service>:rN`, which `start` tags), but the newest `keep` and whatever a container
-    /// holds. Returns the names that went.
+    /// `baton/<app>-<service>:rN`, which `start` tags), but for the releases `keep` and whatever a
+    /// container holds. Returns the names that went.
     async fn prune_images(
         &self,
         _app: &AppName,
         _service: &str,
-        _keep: usize,
+        _keep: &[u64],
     ) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
+    }
+
+    /// What of this service [`Engine::prune_images`] would find.
+    async fn kept_images(&self, _app: &AppName, _service: &str) -> Result<KeptImages, EngineError> {
+        Ok(KeptImages::default())
     }
 
     /// Instances of this service that plain Compose (not Baton) started and that run; for adoption
@@ -106,6 +112,18 @@ pub trait Engine: Send + Sync + fmt::Debug {
         app: &AppName,
         service: &str,
     ) -> Result<Vec<Instance>, EngineError>;
+
+    /// The renderings with each service as its `adopted` containers were started (image, command,
+    /// environment, mounts, limits), so that `r0` can be started again after them. The image is kept
+    /// from being pruned (docker: tagged `baton/<app>-<service>:r0`). Idempotent.
+    async fn adopt(
+        &self,
+        _app: &AppName,
+        renderings: &[(Color, Role, Rendering)],
+        _adopted: &BTreeMap<String, Vec<InstanceId>>,
+    ) -> Result<Vec<(Color, Role, Rendering)>, EngineError> {
+        Ok(renderings.to_vec())
+    }
 
     /// What happens to instances, from now on. A lagged receiver must list [`Engine::instances`] anew.
     fn events(&self) -> broadcast::Receiver<EngineEvent>;
@@ -133,6 +151,17 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// Address on which an app of this engine is reached from the daemon, for messages and tests.
     fn describe(&self) -> String;
+}
+
+/// The images that are kept of a service's releases, for a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptImages {
+    /// `baton/shop-api`; tagged `r3` for release 3.
+    pub repository: String,
+    /// In rising order.
+    pub releases: Vec<u64>,
+    /// Their size on the disk; what they share among each other may be counted more than once.
+    pub bytes: u64,
 }
 
 /// Outcome of one run of a Compose healthcheck.

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{StepError, StepResult, Walk};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
+use crate::images;
 use crate::machine;
 use crate::plan::{DeployKind, StepName};
 use crate::release::{Release, ReleaseId};
@@ -103,6 +104,7 @@ pub(crate) async fn look(
         }
         Err(error) => findings.refusals.push(error.to_string()),
     }
+    findings.figures = images::figures(core, app, project).await;
     let mut seen = machine::disks(project.engine, &core.data);
     seen.push(memory(core, app, project.engine, live).await);
     for (figure, refusal) in seen {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{StepResult, Walk};
+use crate::images;
 use crate::plan::StepName;
 use crate::slots::SlotRole;
 
@@ -42,5 +43,9 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     )
     .await;
     core.store.prune_releases(app, KEEP).await?;
-    Ok(json!({}))
+    let pruned = images::prune(core, app, &engine).await;
+    for name in &pruned {
+        walk.note(STEP, format!("{name} is removed from the disk"));
+    }
+    Ok(json!({ "images": pruned }))
 }

@@ -115,7 +115,13 @@ async fn adopt(walk: &mut Walk, engine: &Arc<dyn Engine>) -> Result<(), StepErro
     if found.is_empty() {
         return Ok(());
     }
-    let release = adopted_release(new, &found);
+    let mut release = adopted_release(new, &found);
+    let adoption = engine.adopt(app, &release.project.renderings, &release.adopted);
+    release.project.renderings = ask("adopt", adoption).await?;
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|instance| release.at_its_port(instance))
+        .collect();
     let live = Live::new(&release, color, &found);
     core.store.put_release(&release).await?;
     let commit = core.store.adopt(app, color, release.id);
@@ -141,8 +147,7 @@ async fn adopt(walk: &mut Walk, engine: &Arc<dyn Engine>) -> Result<(), StepErro
     Ok(())
 }
 
-/// `r0`: today's configuration with the image that was running. Its own environment and options are
-/// not known in full; the plan says so.
+/// `r0`: the image that was running, in a rendering that [`Engine::adopt`] makes what it was.
 fn adopted_release(new: &Release, found: &[Instance]) -> Release {
     let mut adopted: BTreeMap<String, Vec<_>> = BTreeMap::new();
     let mut images = new.images.clone();

@@ -6,12 +6,12 @@ use baton_compose::AppName;
 use baton_compose::rendering::{ColoredService, ComposeModel};
 use bollard::Docker;
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions,
-    TagImageOptionsBuilder,
+    ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
 };
 
+use crate::EngineError;
 use crate::docker::client::{call, failed, is_gone, reason, status};
-use crate::{EngineError, Start};
+use crate::engine::KeptImages;
 
 /// `baton/shop-api`, the name under which an app's releases keep their images.
 fn repository(app: &AppName, service: &str) -> String {
@@ -46,12 +46,12 @@ pub(super) async fn require(
 /// release's image nameless.
 pub(super) async fn tag(
     docker: &Docker,
-    start: &Start<'_>,
+    (app, release): (&AppName, u64),
     service: &str,
     image: &str,
 ) -> Result<(), EngineError> {
-    let repository = repository(&start.slot.app, service);
-    let release = format!("r{}", start.release);
+    let repository = repository(app, service);
+    let release = format!("r{release}");
     let options = TagImageOptionsBuilder::default()
         .repo(&repository)
         .tag(&release)
@@ -66,16 +66,14 @@ pub(super) async fn prune(
     docker: &Docker,
     app: &AppName,
     service: &str,
-    keep: usize,
+    keep: &[u64],
 ) -> Result<Vec<String>, EngineError> {
     let repository = repository(app, service);
     let mut releases = releases(docker, &repository).await?;
-    releases.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    releases.retain(|release| !keep.contains(&release.number));
+    releases.sort_unstable_by_key(|release| release.number);
     let mut pruned = Vec::new();
-    for (number, id) in releases.into_iter().skip(keep) {
-        if held(docker, &id).await? {
-            continue;
-        }
+    for Tagged { number, id, .. } in releases {
         let name = format!("{repository}:r{number}");
         match remove(docker, &name).await? {
             true => pruned.push(name),
@@ -92,8 +90,36 @@ pub(super) async fn prune(
     Ok(pruned)
 }
 
-/// Number and image id of each tag `rN`.
-async fn releases(docker: &Docker, repository: &str) -> Result<Vec<(u64, String)>, EngineError> {
+/// See [`crate::Engine::kept_images`].
+pub(super) async fn kept(
+    docker: &Docker,
+    app: &AppName,
+    service: &str,
+) -> Result<KeptImages, EngineError> {
+    let repository = repository(app, service);
+    let mut kept = KeptImages::default();
+    let mut counted: Vec<String> = Vec::new();
+    for release in releases(docker, &repository).await? {
+        kept.releases.push(release.number);
+        // Several releases may have one image.
+        if !counted.contains(&release.id) {
+            kept.bytes += release.bytes;
+            counted.push(release.id);
+        }
+    }
+    kept.releases.sort_unstable();
+    kept.repository = repository;
+    Ok(kept)
+}
+
+/// A tag `rN`.
+struct Tagged {
+    number: u64,
+    id: String,
+    bytes: u64,
+}
+
+async fn releases(docker: &Docker, repository: &str) -> Result<Vec<Tagged>, EngineError> {
     let filters = HashMap::from([("reference", vec![repository])]);
     let options = ListImagesOptionsBuilder::default()
         .filters(&filters)
@@ -102,34 +128,22 @@ async fn releases(docker: &Docker, repository: &str) -> Result<Vec<(u64, String)
         .await
         .map_err(failed(format!("listing the images {repository}")))?;
     let prefix = format!("{repository}:r");
-    Ok(images
-        .into_iter()
-        .flat_map(|image| {
-            let prefix = &prefix;
-            let id = image.id;
-            image
-                .repo_tags
-                .into_iter()
-                .filter_map(move |tag| Some((tag.strip_prefix(prefix)?.parse().ok()?, id.clone())))
-                .collect::<Vec<_>>()
-        })
-        .collect())
+    let mut releases = Vec::new();
+    for image in images {
+        for tag in &image.repo_tags {
+            let number = tag.strip_prefix(&prefix).and_then(|n| n.parse().ok());
+            releases.extend(number.map(|number| Tagged {
+                number,
+                id: image.id.clone(),
+                bytes: u64::try_from(image.size).unwrap_or(0),
+            }));
+        }
+    }
+    Ok(releases)
 }
 
-/// Does any container, running or not, hold this image?
-async fn held(docker: &Docker, id: &str) -> Result<bool, EngineError> {
-    let filters = HashMap::from([("ancestor", vec![id])]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let containers = call(docker.list_containers(Some(options)))
-        .await
-        .map_err(failed("listing containers"))?;
-    Ok(!containers.is_empty())
-}
-
-/// False when the engine says that it is in use, or gone already.
+/// False when the engine says that it is in use, or gone already: it takes a name away that is not an
+/// image's last, and refuses the last one while a container, running or not, has the image.
 async fn remove(docker: &Docker, name: &str) -> Result<bool, EngineError> {
     match call(docker.remove_image(name, None::<RemoveImageOptions>, None)).await {
         Ok(_) => Ok(true),

@@ -11,12 +11,15 @@
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
+//! | `adopted` | what a plain container was started with, as a rendering |
+//! | `restarts` | counts what Baton itself started again |
 //! | `images` | tags the images of releases and prunes old ones |
 //! | [`fetch`] | pull and build, for the command line |
 //!
 //! A container without Baton's labels is never touched, but one of a plain service that joins the
 //! live network, and one that was adopted (see `set_live`).
 
+mod adopted;
 mod cli;
 mod client;
 mod compose_up;
@@ -31,6 +34,7 @@ mod labels;
 mod live_network;
 mod logs;
 mod oom;
+mod restarts;
 mod set_live;
 mod shared;
 mod start;
@@ -43,13 +47,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::rendering::{ComposeModel, Rendering};
-use baton_compose::{AppName, Role};
+use baton_compose::{AppName, Color, Role};
 use bollard::models::ContainerInspectResponse;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::client::{Client, call, failed, is_gone};
-use crate::engine::HealthcheckResult;
+use crate::engine::{HealthcheckResult, KeptImages};
 use crate::{
     Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Slot, Start, Usage,
 };
@@ -75,6 +79,7 @@ struct Inner {
     apps: Mutex<BTreeMap<AppName, BTreeSet<String>>>,
     /// What each slot was told last: to make an instance again that cannot be started.
     slots: Mutex<HashMap<Slot, SlotMemory>>,
+    restarts: restarts::Restarts,
     /// The engine allows two networks of one name: they are made one at a time.
     networks: tokio::sync::Mutex<()>,
 }
@@ -85,7 +90,21 @@ struct SlotMemory {
     rendering: Rendering,
     /// Release and role of the last start; None when only told by `set_live` after a daemon restart.
     started: Option<(u64, Role)>,
+    /// What was started of it: made once more, it counts as restarted.
+    services: BTreeSet<String>,
     live: bool,
+}
+
+impl SlotMemory {
+    /// These were taken away on purpose; all, when none are named.
+    fn forget(&mut self, services: &[String]) {
+        self.services
+            .retain(|service| !services.is_empty() && !services.contains(service));
+    }
+
+    fn has_started(&self, start: &Start<'_>, service: &str) -> bool {
+        self.started == Some((start.release, start.role)) && self.services.contains(service)
+    }
 }
 
 impl fmt::Debug for DockerEngine {
@@ -119,6 +138,7 @@ impl DockerEngine {
             events: broadcast::Sender::new(EVENTS_KEPT),
             apps: Mutex::default(),
             slots: Mutex::default(),
+            restarts: restarts::Restarts::default(),
             networks: tokio::sync::Mutex::default(),
         });
         let follower = tokio::spawn(events::follow(Arc::clone(&inner)));
@@ -181,6 +201,14 @@ impl Inner {
         }
     }
 
+    /// With what Baton itself started again counted.
+    fn instances(&self, found: &[ContainerInspectResponse], routable: bool) -> Vec<Instance> {
+        let instances = containers::as_instances(found, routable).into_iter();
+        instances
+            .map(|instance| self.restarts.add(instance))
+            .collect()
+    }
+
     /// The container, or an error that says it is gone.
     async fn existing(
         &self,
@@ -228,13 +256,14 @@ impl Engine for DockerEngine {
     async fn instances(&self, slot: &Slot) -> Result<Vec<Instance>, EngineError> {
         let client = self.inner.client().await?;
         let containers = containers::of_slot(&client.docker, slot).await?;
-        Ok(containers::as_instances(&containers, client.routable))
+        Ok(self.inner.instances(&containers, client.routable))
     }
 
     async fn inspect(&self, id: &InstanceId) -> Result<Option<Instance>, EngineError> {
         let container = self.inner.container(id).await?;
         let routable = self.inner.client().await?.routable;
-        Ok(container.map(|container| inspect::instance(&container, routable)))
+        let instance = container.map(|container| inspect::instance(&container, routable));
+        Ok(instance.map(|instance| self.inner.restarts.add(instance)))
     }
 
     async fn restart(&self, id: &InstanceId) -> Result<Instance, EngineError> {
@@ -248,7 +277,12 @@ impl Engine for DockerEngine {
 
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
         let client = self.inner.client().await?;
-        containers::clear(&client.docker, slot, services).await
+        containers::clear(&client.docker, slot, services).await?;
+        self.inner.restarts.forget(slot, services);
+        if let Some(memory) = lock(&self.inner.slots).get_mut(slot) {
+            memory.forget(services);
+        }
+        Ok(())
     }
 
     async fn set_live(
@@ -275,10 +309,15 @@ impl Engine for DockerEngine {
         &self,
         app: &AppName,
         service: &str,
-        keep: usize,
+        keep: &[u64],
     ) -> Result<Vec<String>, EngineError> {
         let client = self.inner.client().await?;
         images::prune(&client.docker, app, service, keep).await
+    }
+
+    async fn kept_images(&self, app: &AppName, service: &str) -> Result<KeptImages, EngineError> {
+        let client = self.inner.client().await?;
+        images::kept(&client.docker, app, service).await
     }
 
     async fn plain_instances(
@@ -289,7 +328,16 @@ impl Engine for DockerEngine {
         self.inner.know(app, [service.to_owned()]);
         let client = self.inner.client().await?;
         let containers = containers::plain(&client.docker, app, Some(service)).await?;
-        Ok(containers::as_instances(&containers, client.routable))
+        Ok(self.inner.instances(&containers, client.routable))
+    }
+
+    async fn adopt(
+        &self,
+        app: &AppName,
+        renderings: &[(Color, Role, Rendering)],
+        adopted: &BTreeMap<String, Vec<InstanceId>>,
+    ) -> Result<Vec<(Color, Role, Rendering)>, EngineError> {
+        adopted::adopt(&self.inner, app, renderings, adopted).await
     }
 
     fn events(&self) -> broadcast::Receiver<EngineEvent> {

@@ -64,12 +64,14 @@ pub(super) async fn set_live(
 
 fn remember(inner: &Inner, slot: &Slot, rendering: &Rendering, live: bool) {
     let mut slots = lock(&inner.slots);
-    let started = slots.get(slot).and_then(|memory| memory.started);
+    let before = slots.remove(slot);
+    let started = before.as_ref().and_then(|memory| memory.started);
     slots.insert(
         slot.clone(),
         SlotMemory {
             rendering: rendering.clone(),
             started,
+            services: before.map(|memory| memory.services).unwrap_or_default(),
             live,
         },
     );

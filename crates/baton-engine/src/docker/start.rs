@@ -1,5 +1,6 @@
 //! A release into its slot, and one instance of it back to life.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use baton_compose::rendering::{ColoredService, ComposeModel};
@@ -25,7 +26,8 @@ pub(super) async fn start(
     refuse_foreign(&client.docker, start.slot, model).await?;
     for service in &services {
         let image = images::require(&client.docker, model, service).await?;
-        images::tag(&client.docker, &start, &service.name, &image).await?;
+        let of = (&start.slot.app, start.release);
+        images::tag(&client.docker, of, &service.name, &image).await?;
     }
     let names = model.services.iter().map(|service| service.name.clone());
     inner.know(&start.slot.app, names);
@@ -34,7 +36,7 @@ pub(super) async fn start(
         shared::ensure(&client.docker, model).await?;
         live_network::ensure(&client.docker, &model.live_network, &start.slot.app).await?;
     }
-    let missing = make_room(&client, &start, &services).await?;
+    let (missing, kept) = make_room(&client, &start, &services).await?;
     if !missing.is_empty() {
         let upped = compose_up::up(&inner.host, &start, model, &missing, !client.routable).await;
         if let Err(error) = upped {
@@ -42,23 +44,45 @@ pub(super) async fn start(
             return Err(engines_words(&found).unwrap_or(error));
         }
     }
-    remember(inner, &start);
     let found = started(&client, &start, &services).await?;
+    let made = found.iter().filter(|instance| !kept.contains(&instance.id));
+    remember(inner, &start, &services, made);
     match engines_words(&found) {
         Some(error) => Err(error),
-        None => Ok(found),
+        None => Ok(found
+            .into_iter()
+            .map(|instance| inner.restarts.add(instance))
+            .collect()),
     }
 }
 
-fn remember(inner: &Inner, start: &Start<'_>) {
+fn remember<'a>(
+    inner: &Inner,
+    start: &Start<'_>,
+    services: &[&ColoredService],
+    made: impl Iterator<Item = &'a Instance>,
+) {
     let mut slots = lock(&inner.slots);
-    let live = slots.get(start.slot).is_some_and(|memory| memory.live);
+    let before = slots.remove(start.slot);
+    for instance in made {
+        let again = |memory: &SlotMemory| memory.has_started(start, &instance.service);
+        if before.as_ref().is_some_and(again) {
+            inner.restarts.count(instance);
+        }
+    }
+    let started = Some((start.release, start.role));
+    let mut names = match &before {
+        Some(memory) if memory.started == started => memory.services.clone(),
+        _ => BTreeSet::new(),
+    };
+    names.extend(services.iter().map(|service| service.name.clone()));
     slots.insert(
         start.slot.clone(),
         SlotMemory {
             rendering: start.rendering.clone(),
-            started: Some((start.release, start.role)),
-            live,
+            started,
+            services: names,
+            live: before.is_some_and(|memory| memory.live),
         },
     );
 }
@@ -89,21 +113,24 @@ async fn refuse_foreign(
 }
 
 /// Keeps what already runs this very release in this role, ends the rest of these services, and says
-/// which services still want instances.
+/// which services still want instances, and which instances were kept.
 async fn make_room<'a>(
     client: &Client,
     start: &Start<'_>,
     services: &[&'a ColoredService],
-) -> Result<Vec<&'a ColoredService>, EngineError> {
+) -> Result<(Vec<&'a ColoredService>, Vec<InstanceId>), EngineError> {
     let there = containers::of_slot(&client.docker, start.slot).await?;
     let mut ended = Vec::new();
     let mut missing = Vec::new();
+    let mut all_kept = Vec::new();
     for service in services {
         let of_service: Vec<(bool, Instance)> = there
             .iter()
             .map(|container| (runs(container, start), inspect::instance(container, false)))
             .filter(|(_, instance)| instance.service == service.name)
             .collect();
+        let kept = of_service.iter().filter(|(keep, _)| *keep);
+        all_kept.extend(kept.map(|(_, instance)| instance.id.clone()));
         let kept = of_service.iter().filter(|(keep, _)| *keep).count();
         ended.extend(
             of_service
@@ -117,7 +144,7 @@ async fn make_room<'a>(
     }
     // Not `compose up`'s own recreation: it would hand the anonymous volumes on to the new release.
     containers::end(&client.docker, &ended).await?;
-    Ok(missing)
+    Ok((missing, all_kept))
 }
 
 fn runs(container: &ContainerInspectResponse, start: &Start<'_>) -> bool {
@@ -168,7 +195,9 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
     let refused = match within(CALL_TIMEOUT, starting).await {
         Ok(()) => {
             let container = inner.existing("restarting", id).await?;
-            return Ok(inspect::instance(&container, client.routable));
+            let instance = inspect::instance(&container, client.routable);
+            inner.restarts.count(&instance);
+            return Ok(inner.restarts.add(instance));
         }
         // 404 is also said of a network that is gone.
         Err(error) if is_gone(&error) && inner.container(id).await?.is_none() => {

@@ -108,3 +108,81 @@ fn retired_r0_can_be_gone_back_to() {
     let report = load.stop();
     assert_eq!(report.failed, 0, "{report:#?}");
 }
+
+fn warnings(machine: &Machine, app: &App) -> String {
+    machine.app_status(app)["warnings"].to_string()
+}
+
+/// Someone runs the old command again: its container gets no traffic, but it answers to the same name
+/// and holds memory, and a person should know.
+#[test]
+fn container_that_compose_made_again_is_warned_of() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Docker, "adoptagain");
+    app.version("plain");
+    compose_up(&app);
+    app.version("v1");
+    let ran = machine.baton(&app, &["deploy", "--json", "--wait", "drained"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(warnings(&machine, &app), "[]");
+    compose_up(&app);
+    let advice = format!("docker compose -p {} stop api", app.name());
+    wait_for("the warning", PATIENCE, || {
+        warnings(&machine, &app).contains(&advice).then_some(())
+    });
+    assert_eq!(machine.answering_release(&app), "r1");
+    let stop = std::process::Command::new("docker")
+        .args(["compose", "-p", app.name(), "stop", "api"])
+        .current_dir(app.folder())
+        .output()
+        .unwrap();
+    assert!(stop.status.success(), "{stop:?}");
+    wait_for("the warning to go", PATIENCE, || {
+        (warnings(&machine, &app) == "[]").then_some(())
+    });
+}
+
+/// While `r0` itself is live: Compose takes its container away, and Baton starts it again as it was.
+#[test]
+fn r0_that_compose_replaces_serves_on_as_it_was() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Docker, "adoptlost");
+    app.policy("keep_warm", "60s").version("plain");
+    compose_up(&app);
+    app.version("v1");
+    machine.deploy(&app, &[]);
+    wait_for("r0 to be warm", PATIENCE, || {
+        (machine.role(&app, "blue") == "warm").then_some(())
+    });
+    let back = machine.baton(&app, &["rollback", "--json"]);
+    assert_eq!(back.code, 0, "{back}");
+    let load = Load::start(Plan::small(machine.http, "app.test"));
+    compose_up(&app);
+    wait_for("r0 to be started by Baton", PATIENCE, || {
+        let filter = format!("label=baton.app={}", app.name());
+        let blue = crate::kit::app::docker(&[
+            "ps",
+            "-q",
+            "--filter",
+            &filter,
+            "--filter",
+            "label=baton.color=blue",
+        ]);
+        (!blue.is_empty()).then_some(())
+    });
+    let (_, _, body) = machine.get("app.test", "/");
+    assert!(body.contains("\"version\":\"plain\""), "{body}");
+    wait_for("the warning", PATIENCE, || {
+        warnings(&machine, &app)
+            .contains("beside Baton")
+            .then_some(())
+    });
+    let report = load.stop();
+    println!(
+        "r0 replaced: {} requests, {} failed, slowest {} ms",
+        report.requests(),
+        report.failed,
+        report.longest_ms
+    );
+    assert_eq!(report.failed, 0, "{report:#?}");
+}

@@ -67,6 +67,10 @@ fn same_release_again_is_nothing_to_do() {
             .contains("nothing to do"),
         "{again}"
     );
+    assert!(
+        again.result()["receipt"].is_null(),
+        "no release came of it: {again}"
+    );
     assert_eq!(machine.live(&app), "blue");
     machine.deploy(&app, &["--force"]);
     assert_eq!(machine.live(&app), "green");
