@@ -222,7 +222,8 @@ async fn try_each(
     })
 }
 
-async fn open(
+/// A connection to one instance.
+pub(crate) async fn open(
     worker: &Rc<WorkerContext>,
     protocol: Protocol,
     guard: &Guard,

@@ -20,6 +20,7 @@ use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::bridge::{Bridge, BridgeEnd};
 use crate::exchange::h2c;
 use crate::exchange::relay::{End, Relay};
+use crate::exchange::stream::AnswerBody;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::upload::Upload;
 use crate::h1::{FieldStore, Parsed, parse_request};
@@ -27,6 +28,7 @@ use crate::hold::{self, Connection as Upstream, Held, NoPlace, Place};
 use crate::interrupt::Registration;
 use crate::io::{ClientEnd, ClientStream, Peer};
 use crate::route::{Protocol, Route};
+use crate::streams;
 use crate::upstream::h2c::Sender;
 use crate::upstream::pool::Reuse;
 use crate::worker::WorkerContext;
@@ -238,6 +240,9 @@ impl Connection {
                 relay.give_back(&pending.upload, &self.worker);
                 return Next::Request;
             }
+            if let End::Stream = end {
+                return Box::pin(self.stream(relay, pending)).await;
+            }
             let End::NoAnswer = end else {
                 return Box::pin(self.ended(relay, end, pending)).await;
             };
@@ -258,7 +263,7 @@ impl Connection {
     async fn ended(&mut self, relay: Relay, end: End, pending: &mut Pending) -> Next {
         match end {
             End::Answered { keep_alive } => self.answered(relay, pending, keep_alive).await,
-            End::ClientGone | End::NoAnswer => Next::Close,
+            End::ClientGone | End::NoAnswer | End::Stream => Next::Close,
             End::Upgraded => {
                 let (account, upstream, first) = relay.into_upgraded();
                 self.end.notice_silent_death();
@@ -274,6 +279,28 @@ impl Connection {
         }
     }
 
+    /// What follows the head of a managed event stream.
+    async fn stream(&mut self, relay: Relay, pending: &mut Pending) -> Next {
+        let idle = relay.account.route.limits.idle;
+        let kept = pending.keep(&self.peer);
+        pending.upload.forget(&self.worker.buffers);
+        self.end.notice_silent_death();
+        let (Some(kept), Some((body, cors, plan))) = (kept, relay.into_stream(&self.worker)) else {
+            return Next::Close;
+        };
+        let body = streams::splice(&self.worker, kept, cors, AnswerBody::http1(body));
+        let mut bridge = Bridge::behind_head(pending.asked, body, plan, idle);
+        let upload = &mut pending.upload;
+        let end = poll_fn(|cx| bridge.poll(cx, upload, &mut self.end, &self.worker)).await;
+        let ends_by_close = bridge.ends_by_close();
+        drop(bridge);
+        match end {
+            BridgeEnd::Over(End::Answered { keep_alive }) => self.follow(pending, keep_alive).await,
+            BridgeEnd::Over(End::Cut) => self.cut(pending, ends_by_close),
+            BridgeEnd::Over(_) | BridgeEnd::NoAnswer { .. } => Next::Close,
+        }
+    }
+
     /// The same with an h2c instance. None: the request goes out once more.
     async fn bridge(
         &mut self,
@@ -284,10 +311,22 @@ impl Connection {
     ) -> Option<Next> {
         let idle = account.route.limits.idle;
         let (worker, peer) = (Rc::clone(&self.worker), self.peer);
+        let kept = pending
+            .asked
+            .may_be_managed
+            .then(|| pending.keep(&peer))
+            .flatten();
         let mut bridge = match pending.h2c_request(&peer) {
             Ok(request) => Bridge::new(pending.asked, &pending.upload, idle, |body| {
                 let request = request.map(|none| body.unwrap_or(none));
-                Box::pin(h2c::send(worker, account, sender, request, peer))
+                Box::pin(async move {
+                    let sent = h2c::send(Rc::clone(&worker), account, sender, request, peer);
+                    let answer = sent.await?;
+                    Ok(match kept {
+                        Some(kept) => streams::manage(&worker, || Some(kept), answer),
+                        None => answer,
+                    })
+                })
             }),
             Err(answer) => return Some(self.refuse(answer, pending).await),
         };

@@ -13,6 +13,8 @@ pub(crate) struct Account {
     pub(crate) route: Arc<Route>,
     guard: Guard,
     open: Cell<Open>,
+    /// A half of a managed stream: what becomes of that is not decided here.
+    managed: Cell<bool>,
 }
 
 /// Which gauge the exchange stands in.
@@ -29,7 +31,21 @@ impl Account {
             route,
             guard,
             open: Cell::new(Open::Plain),
+            managed: Cell::new(false),
         }
+    }
+
+    /// One that the client's own request has not opened.
+    pub(crate) fn half(route: Arc<Route>, guard: Guard) -> Account {
+        let account = Account::new(route, guard);
+        account.managed.set(true);
+        account
+    }
+
+    /// The answer is a managed stream: no drain of requests waits for it any longer.
+    pub(crate) fn becomes_managed(&self) {
+        self.managed.set(true);
+        self.guard.becomes_stream();
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {
@@ -52,7 +68,7 @@ impl Account {
 
     /// Whether quiet is normal: nothing may move for hours.
     pub(crate) fn may_be_quiet(&self) -> bool {
-        self.open.get() != Open::Plain
+        self.managed.get() || self.open.get() != Open::Plain
     }
 
     /// Body bytes that have moved, either way.
@@ -69,7 +85,9 @@ impl Account {
 
     /// Baton could not bring the request to an end.
     pub(crate) fn failed(&self) {
-        add(&self.route.counters.failed, 1);
+        if !self.managed.get() {
+            add(&self.route.counters.failed, 1);
+        }
     }
 
     fn enter(&self, open: Open) {
@@ -99,6 +117,14 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        let instance = self.instance();
+        if self.open.get() == Open::Sse {
+            if instance.is_cut() {
+                add(&instance.counters.streams_cut, 1);
+            } else if instance.is_closed() && !self.managed.get() {
+                add(&instance.counters.streams_drained, 1);
+            }
+        }
         self.leave();
     }
 }

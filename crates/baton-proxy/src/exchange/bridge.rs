@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -17,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::exchange::account::Account;
 use crate::exchange::recode::write_piece;
 use crate::exchange::relay::{Asked, End};
-use crate::exchange::response::Coding;
+use crate::exchange::response::{Coding, Plan};
 use crate::exchange::stream::AnswerBody;
 use crate::exchange::upload::{Stopped, Upload};
 use crate::h1::write::write_last_chunk;
@@ -26,6 +26,10 @@ use crate::io::{ClientEnd, Gone};
 use crate::upstream::h1::{NoAnswer, Why};
 use crate::upstream::h2c::{BodyError, RequestBody};
 use crate::worker::WorkerContext;
+
+/// How long the client of a managed stream may stand still in the middle of an event: nothing else can
+/// be said to it meanwhile (Streams.md §1.2).
+const STALLED: Duration = Duration::from_secs(5);
 
 /// What the instance is asked through.
 type Asking = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, NoAnswer>>>>;
@@ -42,7 +46,7 @@ pub(crate) struct Bridge {
     keep_alive: bool,
     moved: Instant,
     /// What the client may not stand still for.
-    idle: std::time::Duration,
+    idle: Duration,
 }
 
 enum State {
@@ -68,7 +72,7 @@ impl Bridge {
     pub(crate) fn new(
         asked: Asked,
         upload: &Upload,
-        idle: std::time::Duration,
+        idle: Duration,
         ask: impl FnOnce(Option<RequestBody>) -> Asking,
     ) -> Bridge {
         let pipe = Pipe::default();
@@ -85,6 +89,26 @@ impl Bridge {
             unflushed: false,
             coding: Coding::Raw,
             keep_alive: false,
+            moved: Instant::now(),
+            idle,
+        }
+    }
+
+    /// A managed stream whose head the client has got: the rest of the answer.
+    pub(crate) fn behind_head(
+        asked: Asked,
+        body: AnswerBody,
+        plan: Plan,
+        idle: Duration,
+    ) -> Bridge {
+        Bridge {
+            asked,
+            answer: State::Body(Box::new(body)),
+            pipe: Pipe::default(),
+            pending: Buffer::default(),
+            unflushed: false,
+            coding: plan.coding,
+            keep_alive: plan.keep_alive,
             moved: Instant::now(),
             idle,
         }
@@ -125,7 +149,10 @@ impl Bridge {
                     Poll::Pending => break,
                 },
                 State::Body(body) => match Pin::new(body.as_mut()).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => self.take_frame(frame, worker),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        self.moved = Instant::now();
+                        self.take_frame(frame, worker);
+                    }
                     Poll::Ready(Some(Err(_))) => return Err(End::Cut.into()),
                     Poll::Ready(None) => {
                         if self.coding == Coding::Chunked {
@@ -143,13 +170,25 @@ impl Bridge {
                 }
             }
         }
-        // The instance's own time is watched where its answer is read.
-        let waits_for_client = !self.pending.is_empty();
-        if waits_for_client
-            && !self.idle.is_zero()
-            && client.timer.poll_passed(cx, self.moved + self.idle)
+        self.watch_client(cx, client)?;
+        Ok(())
+    }
+
+    /// While the client does not take what there is. The instance's own time is watched where its
+    /// answer is read.
+    fn watch_client(&mut self, cx: &mut Context<'_>, client: &mut ClientEnd) -> Result<(), End> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut patience = self.idle;
+        if let State::Body(body) = &mut self.answer
+            && body.is_managed()
         {
-            return Err(End::ClientGone.into());
+            body.attend(cx);
+            patience = STALLED;
+        }
+        if !patience.is_zero() && client.timer.poll_passed(cx, self.moved + patience) {
+            return Err(End::ClientGone);
         }
         Ok(())
     }

@@ -66,6 +66,13 @@ pub(crate) fn request(
     Ok(outgoing)
 }
 
+/// Events cannot be found in compressed bytes.
+pub(crate) fn ask_plain(request: &mut http::Request<RequestBody>) {
+    let identity = HeaderValue::from_static("identity");
+    let name = http::header::ACCEPT_ENCODING;
+    request.headers_mut().insert(name, identity);
+}
+
 impl FieldSink for HeaderMap {
     fn field(&mut self, name: &str, value: &[&[u8]]) {
         if let (Ok(name), Ok(value)) = (
@@ -150,7 +157,7 @@ pub(crate) async fn send(
 async fn too_long(account: &Account, progress: &Progress) -> Why {
     let idle = account.route.limits.idle;
     let silence = async {
-        if idle.is_zero() {
+        if idle.is_zero() || account.may_be_quiet() {
             return std::future::pending().await;
         }
         loop {
@@ -170,7 +177,7 @@ async fn too_long(account: &Account, progress: &Progress) -> Why {
 /// An answer from an h2c instance.
 pub(crate) struct H2cStream {
     worker: Rc<WorkerContext>,
-    account: Rc<Account>,
+    pub(crate) account: Rc<Account>,
     pub(crate) body: Incoming,
     registered: Option<Registration>,
     timer: Timer,

@@ -3,6 +3,7 @@
 //! Both directions go on at the same time, each as far as the other side takes it. What one socket
 //! gives is written to the other at once; a buffer is held only for what was not taken.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::answer::Answer;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
 use crate::exchange::recode::recode;
-use crate::exchange::response::{self, Client, Coding};
+use crate::exchange::response::{self, Client, Coding, Plan};
 use crate::exchange::upload::{Stopped, Upload};
 use crate::h1::write::LAST_CHUNK;
 use crate::h1::{
@@ -20,6 +21,9 @@ use crate::h1::{
     Version, parse_response,
 };
 use crate::io::{ClientEnd, Gone, poll_read_some};
+use crate::sse::Cors;
+use crate::streams;
+use crate::upstream::h1::AnswerStream;
 use crate::worker::WorkerContext;
 
 /// 1xx answers to one request; more are a broken app.
@@ -48,6 +52,8 @@ pub(crate) struct Asked {
     pub(crate) client: Client,
     pub(crate) upgrade: bool,
     pub(crate) expect_continue: bool,
+    /// An event stream that answers is managed.
+    pub(crate) may_be_managed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +75,8 @@ struct AnswerState {
     unflushed: bool,
     ended: bool,
     upgraded: bool,
+    /// A managed event stream: its body is not read here.
+    begins: Option<Cors>,
     keep_alive: bool,
     reusable: bool,
     timeout: Option<Duration>,
@@ -83,6 +91,8 @@ pub(crate) enum End {
     },
     /// The client has the 101.
     Upgraded,
+    /// The client has the head of a managed event stream.
+    Stream,
     ClientGone,
     /// The instance closed the connection before a byte of an answer.
     NoAnswer,
@@ -133,6 +143,8 @@ impl Relay {
         if self.answer.ended && self.answer.pending.is_empty() && !self.answer.unflushed {
             return Err(if self.answer.upgraded {
                 End::Upgraded
+            } else if self.answer.begins.is_some() {
+                End::Stream
             } else {
                 End::Answered {
                     keep_alive: self.answer.keep_alive,
@@ -274,7 +286,7 @@ impl Relay {
         } else {
             held.append(&worker.buffers, &read[consumed..]);
         }
-        if self.answer.ended && !held.is_empty() && !self.answer.upgraded {
+        if self.answer.ended && !held.is_empty() && !self.leaves_here() {
             // What is after the end of an answer belongs to nothing that was asked.
             self.answer.reusable = false;
             held.release(&worker.buffers);
@@ -305,7 +317,7 @@ impl Relay {
                 Ok(Parsed::Complete(head)) => {
                     consumed += head.length;
                     self.take_head(upload, &head, out, worker)?;
-                    if self.answer.upgraded {
+                    if self.leaves_here() {
                         return Ok(consumed);
                     }
                 }
@@ -354,9 +366,16 @@ impl Relay {
             .client
             .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
         self.asked.client.write_head(out, head, plan);
-        self.account
-            .answered(head.status, response::is_event_stream(head));
-        upload.forget(&worker.buffers);
+        let events = response::is_event_stream(head);
+        self.account.answered(head.status, events);
+        if events && self.asked.may_be_managed {
+            let fields = head.fields.iter().map(|field| (field.name, field.value));
+            self.answer.begins = streams::begins(head.status, fields);
+            self.answer.ended = self.answer.begins.is_some();
+        }
+        if self.answer.begins.is_none() {
+            upload.forget(&worker.buffers);
+        }
         self.answer.coding = plan.coding;
         self.answer.keep_alive = plan.keep_alive;
         self.answer.reusable = head.keep_alive;
@@ -492,6 +511,31 @@ impl Relay {
                 .upstreams
                 .give(self.account.instance(), self.upstream, self.answer.timeout);
         }
+    }
+
+    /// What is read next is no longer for the relay.
+    fn leaves_here(&self) -> bool {
+        self.answer.upgraded || self.answer.begins.is_some()
+    }
+
+    /// For a managed stream: the rest of the answer, what its head allowed the client, and how its
+    /// body goes there.
+    pub(crate) fn into_stream(
+        self,
+        worker: &Rc<WorkerContext>,
+    ) -> Option<(AnswerStream, Cors, Plan)> {
+        let AnswerState {
+            mut input,
+            decoder,
+            begins,
+            coding,
+            keep_alive,
+            ..
+        } = self.answer;
+        let body =
+            AnswerStream::behind_head(worker, self.account, self.upstream, input.rest(), decoder?);
+        input.release(&worker.buffers);
+        Some((body, begins?, Plan { coding, keep_alive }))
     }
 
     /// For a tunnel: the instance's socket, and what it has sent after its 101.

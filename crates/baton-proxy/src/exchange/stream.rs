@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::answer::{Answer, accepts_html};
@@ -25,6 +25,7 @@ use crate::h1::{BodyLength, ConnectionOptions};
 use crate::hold::{self, Connection, NoPlace};
 use crate::io::Peer;
 use crate::route::Route;
+use crate::streams::{self, Kept, Splice};
 use crate::upstream::h1::{self, AnswerStream, Asked, Why};
 use crate::upstream::h2c::BodyError;
 use crate::worker::WorkerContext;
@@ -36,6 +37,8 @@ enum Kind {
     Own(Option<Bytes>),
     Http1(Box<AnswerStream>),
     H2c(Box<H2cStream>),
+    /// A managed event stream.
+    Spliced(Box<Splice>),
 }
 
 /// Serves one request, whatever becomes of it: Baton's own answers are answers too. `host` is what the
@@ -91,7 +94,19 @@ where
     };
     let route = admit(worker, peer, &request, parts)?;
     let bodiless = request.body == BodyLength::Empty;
+    let may_be_managed = streams::may_be_managed(&route, request.method, request.target, bodiless);
     let mut body = (!bodiless).then(|| limited(body, route.limits.body));
+    let managed = |answer| {
+        if !may_be_managed {
+            return answer;
+        }
+        let kept = || Kept::http2(request.host, request.target, &parts.headers, *peer);
+        streams::manage(worker, kept, answer)
+    };
+    let is_asked_plain = |route: &Route| {
+        let accept = parts.headers.get(http::header::ACCEPT);
+        streams::is_asked_plain(route, request.target, accept.map(HeaderValue::as_bytes))
+    };
     let mut attempts = Attempts::default();
     loop {
         let mut repeat = Repeat {
@@ -117,7 +132,8 @@ where
         let account = Account::new(place.route, place.guard);
         let (failed, reused) = match place.connection {
             Connection::Http1 { stream, reused } => {
-                let head = http1_head(&request, &account.route, peer, parts);
+                let plain = may_be_managed && is_asked_plain(&account.route);
+                let head = http1_head(&request, &account.route, peer, parts, plain);
                 let asked = Asked {
                     head_only: request.method == "HEAD",
                     behind_proxy: peer.trusted,
@@ -125,17 +141,20 @@ where
                 };
                 match h1::send(worker, account, stream, head, body.take(), asked).await {
                     Ok((parts, stream)) => {
-                        let body = AnswerBody(Kind::Http1(Box::new(stream)));
-                        return Ok(Response::from_parts(parts, body));
+                        let answer = Response::from_parts(parts, AnswerBody::http1(stream));
+                        return Ok(managed(answer));
                     }
                     Err(failed) => (failed, reused),
                 }
             }
             Connection::H2c(sender) => {
-                let outgoing =
+                let mut outgoing =
                     h2c::request(&request, &account.route, peer, &parts.headers, body.take())?;
+                if may_be_managed && is_asked_plain(&account.route) {
+                    h2c::ask_plain(&mut outgoing);
+                }
                 match h2c::send(Rc::clone(worker), account, sender, outgoing, *peer).await {
-                    Ok(response) => return Ok(response),
+                    Ok(answer) => return Ok(managed(answer)),
                     Err(failed) => (failed, true),
                 }
             }
@@ -229,20 +248,49 @@ fn http1_head(
     route: &Route,
     peer: &Peer,
     parts: &http::request::Parts,
+    plain: bool,
 ) -> Vec<u8> {
     let mut head = Vec::with_capacity(1024);
     let connection = ConnectionOptions::default();
-    request.write_http1(
-        &mut head,
-        route,
-        peer,
-        lines_of(&parts.headers),
-        &connection,
-    );
+    let fields = lines_of(&parts.headers);
+    if plain {
+        request.write_http1(&mut head, route, peer, streams::plain(fields), &connection);
+    } else {
+        request.write_http1(&mut head, route, peer, fields, &connection);
+    }
     head
 }
 
 impl AnswerBody {
+    pub(crate) fn http1(stream: AnswerStream) -> AnswerBody {
+        AnswerBody(Kind::Http1(Box::new(stream)))
+    }
+
+    pub(crate) fn spliced(splice: Splice) -> AnswerBody {
+        AnswerBody(Kind::Spliced(Box::new(splice)))
+    }
+
+    /// Of an answer that one instance gives.
+    pub(crate) fn account(&self) -> Option<&Rc<Account>> {
+        match &self.0 {
+            Kind::Http1(stream) => Some(&stream.account),
+            Kind::H2c(stream) => Some(&stream.account),
+            Kind::Own(_) | Kind::Spliced(_) => None,
+        }
+    }
+
+    /// Events are forwarded whole: between two frames the client is at a boundary.
+    pub(crate) fn is_managed(&self) -> bool {
+        matches!(self.0, Kind::Spliced(_))
+    }
+
+    /// While the client takes nothing: what must go on all the same.
+    pub(crate) fn attend(&mut self, cx: &mut Context<'_>) {
+        if let Kind::Spliced(splice) = &mut self.0 {
+            splice.attend(cx);
+        }
+    }
+
     pub(crate) fn h2c(stream: H2cStream) -> AnswerBody {
         AnswerBody(Kind::H2c(Box::new(stream)))
     }
@@ -260,6 +308,7 @@ impl Body for AnswerBody {
             Kind::Own(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Kind::Http1(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
             Kind::H2c(stream) => stream.poll_frame(cx),
+            Kind::Spliced(splice) => splice.poll_frame(cx),
         }
     }
 
@@ -268,6 +317,7 @@ impl Body for AnswerBody {
             Kind::Own(body) => body.is_none(),
             Kind::Http1(stream) => stream.is_end_stream(),
             Kind::H2c(stream) => stream.body.is_end_stream(),
+            Kind::Spliced(_) => false,
         }
     }
 

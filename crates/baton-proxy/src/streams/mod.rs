@@ -8,4 +8,77 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`rule`] | path → what becomes of its streams |
+//! | `terms` | which requests may become managed streams, and what their route says about them |
+//! | `kept` | the client's request, to be asked again |
+//! | `splice` | one client's stream: its halves as one body of whole events |
+//! | `look` | what a new routing table means for it: which halves it opens, which ones end |
+//! | `half` | one half: what one instance says |
+//! | `opening` | asking an instance for its half; how many at once, how soon again |
+//!
+//! What happens to the bytes is in [`sse`](crate::sse), without IO.
+
+mod half;
+mod kept;
+mod look;
+mod opening;
 pub mod rule;
+mod splice;
+mod terms;
+
+use std::rc::Rc;
+
+use http::Response;
+
+use crate::exchange::stream::{AnswerBody, lines_of};
+use crate::sse::{Cors, acceptable_half};
+use crate::worker::WorkerContext;
+
+pub(crate) use kept::{Kept, plain};
+pub(crate) use opening::Pace;
+pub(crate) use splice::Splice;
+pub(crate) use terms::{Terms, is_asked_plain, may_be_managed};
+
+/// Whether a request's answer can be managed: what its client is allowed by its head, if so. A cookie
+/// that the first answer sets reaches the client, so that it does no harm.
+pub(crate) fn begins<'f>(
+    status: u16,
+    fields: impl Iterator<Item = (&'f str, &'f [u8])> + Clone,
+) -> Option<Cors> {
+    let cors = Cors::of(fields.clone());
+    let fields = fields.filter(|(name, _)| !name.eq_ignore_ascii_case("set-cookie"));
+    acceptable_half(status, fields, &cors)
+        .is_ok()
+        .then_some(cors)
+}
+
+/// The answer to a request that [may be managed](may_be_managed), managed if it is an event stream.
+pub(crate) fn manage(
+    worker: &Rc<WorkerContext>,
+    kept: impl FnOnce() -> Option<Kept>,
+    answer: Response<AnswerBody>,
+) -> Response<AnswerBody> {
+    let fields: Vec<_> = lines_of(answer.headers()).collect();
+    let Some(cors) = begins(answer.status().as_u16(), fields.iter().copied()) else {
+        return answer;
+    };
+    let Some(kept) = kept() else {
+        return answer;
+    };
+    answer.map(|body| splice(worker, kept, cors, body))
+}
+
+/// The body of an answer that [begins](begins) a managed stream.
+pub(crate) fn splice(
+    worker: &Rc<WorkerContext>,
+    kept: Kept,
+    cors: Cors,
+    body: AnswerBody,
+) -> AnswerBody {
+    let Some(account) = body.account().map(Rc::clone) else {
+        return body;
+    };
+    match kept.names(|_, target| Terms::of(&account.route, target)) {
+        Some(terms) => AnswerBody::spliced(Splice::new(worker, kept, terms, cors, &account, body)),
+        None => body,
+    }
+}

@@ -131,6 +131,35 @@ pub(crate) async fn send(
     }
 }
 
+impl AnswerStream {
+    /// The rest of an answer whose request has gone whole and whose head was read by someone else.
+    /// `input`: what came behind that head.
+    pub(crate) fn behind_head(
+        worker: &Rc<WorkerContext>,
+        account: Account,
+        stream: TcpStream,
+        input: &[u8],
+        decoder: BodyDecoder,
+    ) -> AnswerStream {
+        AnswerStream {
+            worker: Rc::clone(worker),
+            account: Rc::new(account),
+            stream: Some(Rc::new(stream)),
+            input: BytesMut::from(input),
+            decoder,
+            ended: false,
+            // What ends an event stream seldom wants another request.
+            reusable: false,
+            timeout: None,
+            sending: Rc::new(Cell::new(Sending::Done)),
+            upload: None,
+            registered: None,
+            timer: Timer::default(),
+            progress: Progress::new(),
+        }
+    }
+}
+
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -142,7 +171,7 @@ impl Drop for AbortOnDrop {
 /// An answer's body. Its end gives the connection back; dropping it earlier closes that.
 pub(crate) struct AnswerStream {
     worker: Rc<WorkerContext>,
-    account: Rc<Account>,
+    pub(crate) account: Rc<Account>,
     /// None once it has gone back.
     stream: Option<Rc<TcpStream>>,
     input: BytesMut,
@@ -278,6 +307,10 @@ impl AnswerStream {
             Decoded::Data { consumed, data } => {
                 self.account.moved(data.len() as u64);
                 let mut piece = self.input.split_to(consumed);
+                if self.input.is_empty() {
+                    // The memory goes with the piece: an idle stream holds none.
+                    self.input = BytesMut::new();
+                }
                 piece.advance(data.start);
                 piece.truncate(data.end - data.start);
                 // A body of known length ends with its last byte, not with a read after it.
@@ -287,6 +320,9 @@ impl AnswerStream {
             }
             Decoded::NeedMore { consumed } => {
                 self.input.advance(consumed);
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
                 Ok(None)
             }
             Decoded::End { consumed, trailers } => {

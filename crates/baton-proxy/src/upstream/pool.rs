@@ -2,7 +2,7 @@
 //!
 //! An instance gets its entry with the first connection, together with a small task that closes what
 //! has been idle too long, drops the entry when the instance has drained, and wakes the worker's
-//! connections when it is cut.
+//! connections and streams when it is cut.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -191,10 +191,15 @@ pub(crate) fn watch(worker: &Rc<WorkerContext>, instance: &Arc<Instance>) {
                 }
                 () = instance.drained() => {
                     worker.upstreams.forget(&instance);
-                    return;
+                    break;
                 }
                 () = tokio::time::sleep(SWEEP) => worker.upstreams.sweep(&instance),
             }
+        }
+        // Halves of streams stay longer than requests.
+        tokio::select! {
+            () = instance.until_cut() => worker.interrupts.wake_all(),
+            () = instance.streams_drained() => {}
         }
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use baton_proxy::{
     Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable, SessionRule,
-    Settings,
+    Settings, StreamMode, StreamRule,
 };
 
 /// Longer than anything here takes; what passes it has failed.
@@ -31,6 +31,9 @@ pub struct Plan {
     pub strip_path: bool,
     pub protocol: Protocol,
     pub redirect_https: Option<u16>,
+    pub streams: Vec<StreamRule>,
+    pub default_stream_mode: StreamMode,
+    pub halves: Vec<Arc<Instance>>,
     pub sessions: Option<Arc<SessionRule>>,
     pub pinned: Vec<Arc<Instance>>,
 }
@@ -50,6 +53,9 @@ impl Plan {
             strip_path: false,
             protocol: Protocol::Http1,
             redirect_https: None,
+            streams: Vec::new(),
+            default_stream_mode: StreamMode::Drain,
+            halves: Vec::new(),
             sessions: None,
             pinned: Vec::new(),
         }
@@ -91,9 +97,9 @@ impl Front {
             max_wait: plan.max_wait,
             mode: plan.mode,
             instances: plan.instances,
-            streams: Arc::default(),
-            default_stream_mode: baton_proxy::StreamMode::Drain,
-            halves: Vec::new(),
+            streams: plan.streams.into(),
+            default_stream_mode: plan.default_stream_mode,
+            halves: plan.halves,
             sessions: plan.sessions,
             pinned: plan.pinned,
             counters: Arc::clone(&self.counters),

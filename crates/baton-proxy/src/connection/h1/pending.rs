@@ -20,6 +20,7 @@ use crate::h1::{
 use crate::hold::NoPlace;
 use crate::io::Peer;
 use crate::route::{Protocol, Route};
+use crate::streams::{self, Kept};
 use crate::upstream::h2c::RequestBody;
 use crate::worker::WorkerContext;
 
@@ -83,7 +84,16 @@ impl Pending {
             }
         }
         let request = request_of(&head, &self.route);
-        h2c::request(&request, &self.route, peer, &fields, None)
+        let mut outgoing = h2c::request(&request, &self.route, peer, &fields, None)?;
+        if is_asked_plain(&head, &self.route) {
+            h2c::ask_plain(&mut outgoing);
+        }
+        Ok(outgoing)
+    }
+
+    /// The request, to be asked again for as long as its answer goes on.
+    pub(super) fn keep(&self, peer: &Peer) -> Option<Kept> {
+        Kept::http1(self.upload.came.rest(), *peer)
     }
 
     /// Host and target, as the routing table is asked. Of a head that was parsed before.
@@ -158,6 +168,7 @@ pub(super) fn admit(
             },
             upgrade: request.upgrade.is_some(),
             expect_continue: head.expect_continue,
+            may_be_managed: may_be_managed(head, route),
         },
         safe: request.is_safe(),
         idempotent: request.is_idempotent(),
@@ -188,14 +199,26 @@ pub(super) fn render(
     route: &Route,
 ) -> Buffer {
     let mut rendered = Buffer::default();
-    request_of(head, route).write_http1(
-        rendered.writer(&worker.buffers),
-        route,
-        peer,
-        head.fields.iter().map(|field| (field.name, field.value)),
-        &head.connection,
-    );
+    let out = rendered.writer(&worker.buffers);
+    let fields = head.fields.iter().map(|field| (field.name, field.value));
+    let request = request_of(head, route);
+    if is_asked_plain(head, route) {
+        request.write_http1(out, route, peer, streams::plain(fields), &head.connection);
+    } else {
+        request.write_http1(out, route, peer, fields, &head.connection);
+    }
     rendered
+}
+
+fn may_be_managed(head: &RequestHead<'_, '_>, route: &Route) -> bool {
+    let bodiless = head.body == BodyLength::Empty && head.upgrade.is_none();
+    streams::may_be_managed(route, head.method, head.target, bodiless)
+}
+
+/// Whether the app is asked for an answer that is not compressed.
+fn is_asked_plain(head: &RequestHead<'_, '_>, route: &Route) -> bool {
+    may_be_managed(head, route)
+        && streams::is_asked_plain(route, head.target, value_of(head.fields, "accept"))
 }
 
 fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {

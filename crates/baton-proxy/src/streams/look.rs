@@ -1,0 +1,153 @@
+//! What a new routing table means for a managed stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::half::Half;
+use super::rule::StreamMode;
+use super::splice::Splice;
+use crate::instance::Instance;
+
+impl Splice {
+    /// Compares the stream with the table of now.
+    pub(super) fn look(&mut self) {
+        let table = self.worker.table();
+        let route = self.names(|host, target| table.find(host, target).map(Arc::clone));
+        drop(table);
+        let Some(route) = route.flatten() else {
+            // The app has been taken away. Whoever comes back is told so.
+            return self.come_back();
+        };
+        // The counters are one and the same over all tables of a route; if not, those stay that the
+        // stream was counted in.
+        if Arc::ptr_eq(&route.counters, &self.route.counters) {
+            self.route = route;
+        } else {
+            return self.come_back();
+        }
+        self.comes_back = false;
+        match self.mode {
+            StreamMode::Union => self.join(),
+            StreamMode::Cut => self.follow(),
+            StreamMode::Reconnect => self.stay(),
+            StreamMode::Drain => {}
+        }
+    }
+
+    /// `union`: a half on each instance of the set, none elsewhere.
+    fn join(&mut self) {
+        let route = Arc::clone(&self.route);
+        for at in 0..self.halves.len() {
+            let wanted = has(&route.halves, &self.halves[at].instance);
+            self.halves[at].stays_if(wanted);
+            if !wanted {
+                self.leave(at, false);
+            }
+        }
+        for instance in &route.halves {
+            if !self.halves.iter().any(|half| half.is_of(instance)) {
+                let after = self.spread();
+                self.add(instance, after);
+            }
+        }
+    }
+
+    /// `cut`: one half, on an instance that takes requests.
+    fn follow(&mut self) {
+        let route = Arc::clone(&self.route);
+        let Some(current) = self.halves.first() else {
+            return self.move_on();
+        };
+        if has(&route.instances, &current.instance) {
+            // Perhaps again: what was opened meanwhile is not needed.
+            self.halves[0].stays_if(true);
+            while self.halves.len() > 1 {
+                self.drop_last();
+            }
+            return;
+        }
+        while self.halves.len() > 1 && !has(&route.instances, &self.halves[1].instance) {
+            self.drop_last();
+        }
+        if self.halves.len() == 1 {
+            self.move_on();
+        }
+        let gone = !has(&route.halves, &self.halves[0].instance);
+        if gone && self.halves.len() > 1 {
+            self.leave(0, true);
+        }
+    }
+
+    /// Opens another half of a `cut` stream, where requests go now.
+    fn move_on(&mut self) {
+        let route = Arc::clone(&self.route);
+        let quietest = route.instances.iter().min_by_key(|i| i.streams());
+        if let Some(instance) = quietest {
+            let after = self.spread();
+            self.add(instance, after);
+        }
+    }
+
+    /// `reconnect`: as long as its instances are in the set.
+    fn stay(&mut self) {
+        let route = Arc::clone(&self.route);
+        let all = self
+            .halves
+            .iter()
+            .all(|half| has(&route.halves, &half.instance));
+        if !all {
+            return self.come_back();
+        }
+        for half in &mut self.halves {
+            half.stays_if(true);
+        }
+    }
+
+    /// Whether a `cut` stream's instance takes no more requests.
+    pub(super) fn is_moving(&self) -> bool {
+        self.halves.len() > 1
+            || !self
+                .halves
+                .iter()
+                .all(|half| has(&self.route.instances, &half.instance))
+    }
+
+    /// A half has had its headers.
+    pub(super) fn opened(&mut self, at: usize) {
+        if self.mode == StreamMode::Cut && at > 0 {
+            self.leave(0, true);
+        }
+    }
+
+    /// One of many streams that have all seen the same table; a new one is alone.
+    fn spread(&self) -> Duration {
+        if self.fresh {
+            Duration::ZERO
+        } else {
+            self.worker.pace.spread()
+        }
+    }
+
+    fn drop_last(&mut self) {
+        if let Some(half) = self.halves.pop() {
+            self.union.close(half.key());
+        }
+    }
+}
+
+impl Half {
+    pub(super) fn is_of(&self, instance: &Arc<Instance>) -> bool {
+        Arc::ptr_eq(&self.instance, instance)
+    }
+
+    /// The set has it again.
+    fn stays_if(&mut self, wanted: bool) {
+        if wanted {
+            self.leaving = None;
+        }
+    }
+}
+
+fn has(set: &[Arc<Instance>], instance: &Arc<Instance>) -> bool {
+    set.iter().any(|one| Arc::ptr_eq(one, instance))
+}

@@ -1,0 +1,415 @@
+//! A managed stream: the halves behind one client's answer, as a body of whole events.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::sync::futures::OwnedNotified;
+
+use super::half::{Half, Read, Source};
+use super::kept::Kept;
+use super::opening::{self, Written};
+use super::rule::StreamMode;
+use super::terms::Terms;
+use crate::exchange::account::Account;
+use crate::exchange::stream::{AnswerBody, lines_of};
+use crate::instance::Instance;
+use crate::io::Timer;
+use crate::random::random;
+use crate::route::{Protocol, Route};
+use crate::sse::{self, Cors, Union};
+use crate::worker::WorkerContext;
+
+/// How long a half that ends must have been quiet: what the app has just said is still on its way.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long one that is never quiet, or stands in the middle of an event, is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One client's stream. Whole events only: between any two frames of this body the client is at a
+/// boundary.
+pub(crate) struct Splice {
+    pub(super) worker: Rc<WorkerContext>,
+    pub(super) route: Arc<Route>,
+    kept: Kept,
+    pub(super) mode: StreamMode,
+    grace: Duration,
+    /// What the client's head allowed other origins.
+    cors: Cors,
+    pub(super) union: Union,
+    /// The one that the client's answer came from is the first, until it leaves.
+    pub(super) halves: Vec<Half>,
+    published: Pin<Box<OwnedNotified>>,
+    /// No table has been looked at yet.
+    pub(super) fresh: bool,
+    /// The client will be told to come back, once its halves have gone.
+    pub(super) comes_back: bool,
+    ending: Option<Ending>,
+    /// What Baton itself says next.
+    note: Vec<u8>,
+    timer: Timer,
+    /// Which half is read first.
+    turn: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Clean,
+    Broken,
+}
+
+impl Splice {
+    /// `body`: the answer of the instance that took the client's request.
+    pub(crate) fn new(
+        worker: &Rc<WorkerContext>,
+        kept: Kept,
+        terms: Terms,
+        cors: Cors,
+        account: &Account,
+        body: AnswerBody,
+    ) -> Splice {
+        account.becomes_managed();
+        let (route, instance) = (Arc::clone(&account.route), Arc::clone(account.instance()));
+        let sent = kept.last_event_id();
+        let mut union = Union::new(sent.as_deref(), terms.drop_on_attach);
+        let half = Half::new(instance, Source::Open(body));
+        union.open(half.key());
+        let mut halves = Vec::with_capacity(1);
+        halves.push(half);
+        let mut splice = Splice {
+            published: Box::pin(worker.published_owned()),
+            worker: Rc::clone(worker),
+            route,
+            kept,
+            mode: terms.mode,
+            grace: terms.grace,
+            cors,
+            union,
+            halves,
+            fresh: true,
+            comes_back: false,
+            ending: None,
+            note: Vec::new(),
+            timer: Timer::default(),
+            turn: 0,
+        };
+        splice.enter();
+        splice
+    }
+
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        loop {
+            self.attend(cx);
+            if !self.note.is_empty() {
+                let note = std::mem::take(&mut self.note);
+                return Poll::Ready(Some(Ok(Frame::data(note.into()))));
+            }
+            match self.ending {
+                Some(Ending::Clean) => return Poll::Ready(None),
+                Some(Ending::Broken) => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+                }
+                None => {}
+            }
+            let mut out = Vec::new();
+            let more = self.read(cx, &mut out);
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(out.into()))));
+            }
+            if !more {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// What must be done whether or not the client takes anything: looks at a new table, opens halves,
+    /// lets those go whose time is over.
+    pub(crate) fn attend(&mut self, cx: &mut Context<'_>) {
+        if self.ending.is_some() {
+            return;
+        }
+        while self.published.as_mut().poll(cx).is_ready() || self.fresh {
+            // Before the look at the table, so that no publish is missed.
+            self.published.set(self.worker.published_owned());
+            self.look();
+            self.fresh = false;
+        }
+        let mut at = 0;
+        while at < self.halves.len() {
+            self.open(cx, at);
+            at += 1;
+        }
+        self.let_go(cx);
+        if self.comes_back && self.halves.is_empty() {
+            let retry = sse::reconnect_delay(random());
+            self.note.extend_from_slice(&sse::closing(retry));
+            self.route
+                .counters
+                .streams
+                .reconnected
+                .fetch_add(1, Relaxed);
+            self.ending = Some(Ending::Clean);
+        }
+    }
+
+    /// Drives one half towards its first byte.
+    fn open(&mut self, cx: &mut Context<'_>, at: usize) {
+        let Some(half) = self.halves.get_mut(at) else {
+            return;
+        };
+        if let Source::Waiting(turn) = &mut half.source {
+            let Poll::Ready(turn) = turn.as_mut().poll(cx) else {
+                return;
+            };
+            match write(&self.kept, &self.route, &self.union, half) {
+                Ok(written) => {
+                    let (route, peer) = (&self.route, self.kept.peer);
+                    let asking =
+                        opening::ask(&self.worker, route, &half.instance, written, peer, turn);
+                    half.source = Source::Asked(asking, Instant::now());
+                }
+                Err(why) => return self.fall_back(&why.to_string()),
+            }
+        }
+        let Source::Asked(asking, begun) = &mut half.source else {
+            return;
+        };
+        match asking.as_mut().poll(cx) {
+            Poll::Pending => {
+                let grace = *begun + self.grace;
+                if !half.is_attached() && self.timer.poll_passed(cx, grace) {
+                    self.attached(at);
+                }
+            }
+            Poll::Ready(Some(answer)) => {
+                let (parts, body) = answer.into_parts();
+                let fields: Vec<_> = lines_of(&parts.headers).collect();
+                let status = parts.status.as_u16();
+                match sse::acceptable_half(status, fields.iter().copied(), &self.cors) {
+                    Ok(()) => {
+                        half.begin(body);
+                        self.union.open(half.key());
+                        self.attached(at);
+                        self.opened(at);
+                    }
+                    Err(why) => self.fall_back(&why.to_string()),
+                }
+            }
+            Poll::Ready(None) => self.again(at),
+        }
+    }
+
+    fn attached(&mut self, at: usize) {
+        if self.mode == StreamMode::Union {
+            self.halves[at].attach();
+        }
+    }
+
+    /// A half has ended or could not be opened, and its instance is still wanted.
+    pub(super) fn again(&mut self, at: usize) {
+        let half = &mut self.halves[at];
+        let after = half.backoff.next(half.retry);
+        half.wait(self.worker.pace.turn(after));
+    }
+
+    /// Removes the halves whose time is over.
+    fn let_go(&mut self, cx: &mut Context<'_>) {
+        let mut at = 0;
+        while at < self.halves.len() {
+            let half = &self.halves[at];
+            if half.leaving.is_none() {
+                at += 1;
+                continue;
+            }
+            match half.leaves_at() {
+                Some(later) if !self.timer.poll_passed(cx, later) => at += 1,
+                _ => self.gone(at),
+            }
+        }
+    }
+
+    /// A half has left for good.
+    pub(super) fn gone(&mut self, at: usize) {
+        let half = self.halves.remove(at);
+        let id = self.union.close(half.key());
+        if let (Some(id), StreamMode::Union) = (id, self.mode) {
+            self.note.extend_from_slice(&id);
+        }
+        let counters = &half.instance.counters;
+        if self.comes_back {
+            counters.streams_reconnected.fetch_add(1, Relaxed);
+        } else {
+            counters.streams_handed_over.fetch_add(1, Relaxed);
+            self.route
+                .counters
+                .streams
+                .handed_over
+                .fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Reads each half once, the next one first, until one has something to say. False: all wait.
+    fn read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
+        // In `cut` the new half waits for the old one to end.
+        let count = match self.mode {
+            StreamMode::Cut => self.halves.len().min(1),
+            _ => self.halves.len(),
+        };
+        let mut more = false;
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            match self.halves[at].read(cx, &mut self.union, out) {
+                Read::Nothing => continue,
+                Read::Some => more = true,
+                Read::Ended => return self.ended(at, Ending::Clean),
+                Read::Broken => return self.ended(at, Ending::Broken),
+                Read::Overflow => {
+                    self.pass_raw(at, out);
+                    return true;
+                }
+            }
+            if !out.is_empty() {
+                self.turn = at + 1;
+                return true;
+            }
+        }
+        more
+    }
+
+    /// A half has come to its end by itself.
+    fn ended(&mut self, at: usize, how: Ending) -> bool {
+        let half = &self.halves[at];
+        if half.leaving.is_some() {
+            self.gone(at);
+            return true;
+        }
+        match self.mode {
+            StreamMode::Union => {
+                self.route.counters.streams.reopened.fetch_add(1, Relaxed);
+                self.again(at);
+            }
+            // Another one is on its way.
+            StreamMode::Cut if self.is_moving() => self.gone(at),
+            StreamMode::Reconnect if self.halves.len() > 1 => self.come_back(),
+            _ => {
+                if how == Ending::Broken {
+                    self.route.counters.failed.fetch_add(1, Relaxed);
+                }
+                self.ending = Some(how);
+            }
+        }
+        true
+    }
+
+    /// An event is too long to be held: the stream drains (Streams.md §1.2).
+    fn pass_raw(&mut self, at: usize, out: &mut Vec<u8>) {
+        self.leave_gauges();
+        self.mode = StreamMode::Drain;
+        let mut half = self.halves.swap_remove(at);
+        half.detach();
+        half.pass_raw(out);
+        tracing::debug!(app = %self.route.app, "an event is too long: the stream is no longer managed");
+        self.halves.clear();
+        self.halves.push(half);
+    }
+
+    /// The stream cannot go on without its client's noticing.
+    pub(super) fn fall_back(&mut self, why: &str) {
+        tracing::debug!(app = %self.route.app, why, "a stream will have to come back");
+        self.route.counters.streams.fell_back.fetch_add(1, Relaxed);
+        self.leave_gauges();
+        self.mode = StreamMode::Reconnect;
+        self.halves.retain(Half::is_open);
+        if self.halves.is_empty() {
+            self.comes_back = true;
+        } else {
+            self.look();
+        }
+    }
+
+    /// Every half ends, and the client is told to come back.
+    pub(super) fn come_back(&mut self) {
+        self.comes_back = true;
+        for half in &mut self.halves {
+            half.leave(QUIET, PATIENCE);
+        }
+    }
+
+    /// A half that has left the set ends at a boundary. `at_once`: another one says the same.
+    pub(super) fn leave(&mut self, at: usize, at_once: bool) {
+        let quiet = if at_once { Duration::ZERO } else { QUIET };
+        self.halves[at].leave(quiet, PATIENCE);
+    }
+
+    /// One more instance.
+    pub(super) fn add(&mut self, instance: &Arc<Instance>, after: Duration) {
+        let turn = self.worker.pace.turn(after);
+        let half = Half::new(Arc::clone(instance), Source::Waiting(turn));
+        self.union.open(half.key());
+        self.halves.push(half);
+    }
+
+    pub(super) fn names<T>(&self, with: impl FnOnce(&str, &str) -> T) -> Option<T> {
+        self.kept.names(with)
+    }
+
+    fn enter(&mut self) {
+        let pace = &self.worker.pace;
+        pace.streams.set(pace.streams.get() + 1);
+        let counters = &self.route.counters.streams;
+        counters.open.fetch_add(1, Relaxed);
+        if self.mode == StreamMode::Union {
+            counters.union.fetch_add(1, Relaxed);
+            self.halves[0].attach();
+        }
+    }
+
+    /// It no longer wants a half on every instance.
+    fn leave_gauges(&mut self) {
+        if self.mode == StreamMode::Union {
+            self.route.counters.streams.union.fetch_sub(1, Relaxed);
+        }
+        for half in &mut self.halves {
+            half.detach();
+        }
+    }
+}
+
+/// The request for one half.
+fn write(
+    kept: &Kept,
+    route: &Route,
+    union: &Union,
+    half: &Half,
+) -> Result<Written, sse::NoHandover> {
+    let resume = kept.names(|_, target| union.resume(half.key(), target));
+    let Some(resume) = resume else {
+        return Err(sse::NoHandover("the request cannot be read again"));
+    };
+    let resume = resume?;
+    let written = match route.protocol {
+        Protocol::Http1 => kept.to_http1(route, &resume).map(Written::Http1),
+        Protocol::H2c => kept
+            .to_h2c(route, &resume)
+            .map(|request| Written::H2c(Box::new(request))),
+    };
+    written.ok_or(sse::NoHandover("the request cannot be written again"))
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        let pace = &self.worker.pace;
+        pace.streams.set(pace.streams.get() - 1);
+        self.route.counters.streams.open.fetch_sub(1, Relaxed);
+        self.leave_gauges();
+    }
+}
