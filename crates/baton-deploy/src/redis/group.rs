@@ -72,14 +72,33 @@ impl Redis {
         Ok(Group::Missing)
     }
 
-    /// Names of other groups on the same key.
-    pub(super) async fn other_groups(&self, stream: &Stream) -> Result<Vec<String>, RedisError> {
-        let groups: Option<Vec<Fields>> = self.info("GROUPS", stream, &[]).await?;
-        let names = groups.unwrap_or_default().into_iter();
-        Ok(names
-            .map(|group| String::from_utf8_lossy(&bytes(group.get("name"))).into_owned())
-            .filter(|name| *name != stream.group)
-            .collect())
+    /// Warnings where a group that the file does not name reads a stream, too: an entry that is moved
+    /// is deleted there, so that group finds it only in the new color's stream.
+    ///
+    /// # Errors
+    /// Redis could not be asked.
+    pub async fn other_readers(&self, streams: &[Stream]) -> Result<Vec<String>, RedisError> {
+        let mut warnings = Vec::new();
+        for (index, stream) in streams.iter().enumerate() {
+            if streams[..index].iter().any(|other| other.key == stream.key) {
+                continue;
+            }
+            let named = |name: &str| {
+                let mut all = streams.iter();
+                all.any(|other| other.key == stream.key && other.group == name)
+            };
+            let groups: Option<Vec<Fields>> = self.info("GROUPS", stream, &[]).await?;
+            for group in groups.unwrap_or_default() {
+                let name = String::from_utf8_lossy(&bytes(group.get("name"))).into_owned();
+                if !named(&name) {
+                    warnings.push(format!(
+                        "the group {name} also reads {}, and x-baton.redis.streams does not name it: Baton does not wait for it, and what it moves to the new color's stream is gone from this one",
+                        stream.key
+                    ));
+                }
+            }
+        }
+        Ok(warnings)
     }
 
     /// Consumers that hold entries.

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use ::redis::{Value, cmd};
+use ::redis::{Cmd, Value, cmd, pipe};
 use baton_compose::policy::Leftover;
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::before::Before;
@@ -89,20 +88,32 @@ pub struct Mover {
     from: Arc<Redis>,
     to: Arc<Redis>,
     before: Before,
+    /// Both ends are one server; None until it was looked at.
+    one_server: Option<bool>,
     /// Scripts work on both keys at once.
     scripts: bool,
+    /// A batch whose answer never came: what is gone from the old stream by now was moved.
+    unanswered: Option<Batch>,
+}
+
+#[derive(Debug, Clone)]
+struct Batch {
+    stream: Stream,
+    ids: Vec<EntryId>,
+    pending: bool,
 }
 
 impl Mover {
     /// `from` and `to` are mostly the same Redis. `before`: taken when the deploy began.
     #[must_use]
     pub fn new(from: Arc<Redis>, to: Arc<Redis>, before: Before) -> Mover {
-        let scripts = from.url().same_server(to.url());
         Mover {
             from,
             to,
             before,
-            scripts,
+            one_server: None,
+            scripts: true,
+            unanswered: None,
         }
     }
 
@@ -120,29 +131,47 @@ impl Mover {
         which: Which,
         moved: &mut Moved,
     ) -> Result<(), RedisError> {
-        if self.scripts && !apart(old, Some(new)) {
+        if self.one_server().await? && !apart(old, Some(new)) {
             return Ok(());
         }
+        self.count_unanswered(moved).await?;
         let group = self.from.group(old).await?;
-        if group == Group::NoStream {
-            return Ok(());
-        }
-        if which == Which::All && group != Group::Missing {
+        // Whatever is written there from now on is another look's: this one ends.
+        let end = self.from.last(&old.key).await?;
+        if which == Which::All && matches!(group, Group::At(_)) {
             self.carry_pending(old, new, moved).await?;
         }
+        let Some(end) = end else {
+            return Ok(());
+        };
         let mut cursor = match group {
             Group::At(id) => Some(id.max(self.before.up_to(old).unwrap_or_default())),
             _ => self.before.up_to(old),
         };
         loop {
-            let ids = self.from.behind(&old.key, cursor, BATCH).await?;
+            let mut ids = self.from.behind(&old.key, cursor, BATCH).await?;
+            ids.retain(|id| *id <= end);
             let Some(last) = ids.last() else {
                 return Ok(());
             };
             cursor = Some(*last);
             self.readable(new).await?;
-            moved.undelivered += self.batch(old, new, &ids).await?;
+            moved.undelivered += self.batch(old, new, &ids, false).await?;
         }
+    }
+
+    /// One server, also where its two names differ: scripts reach both keys, and an entry must not be
+    /// moved onto its own stream.
+    async fn one_server(&mut self) -> Result<bool, RedisError> {
+        if let Some(known) = self.one_server {
+            return Ok(known);
+        }
+        let (from, to) = (self.from.url(), self.to.url());
+        let one = from.same_server(to)
+            || (from.same_database(to) && self.from.server().await?.is(&self.to.server().await?));
+        self.one_server = Some(one);
+        self.scripts &= one;
+        Ok(one)
     }
 
     async fn carry_pending(
@@ -159,7 +188,7 @@ impl Mover {
             let ids: Vec<EntryId> = page.iter().map(|one| one.id).filter(held).collect();
             for ids in ids.chunks(BATCH) {
                 self.readable(new).await?;
-                let arrived = self.batch(old, new, ids).await?;
+                let arrived = self.batch(old, new, ids, true).await?;
                 moved.pending += arrived;
                 moved.gone += ids.len() as u64 - arrived;
             }
@@ -180,56 +209,75 @@ impl Mover {
         }
     }
 
+    /// Redis may have done a part of a batch before it went away: that belongs into the receipt, too.
+    async fn count_unanswered(&mut self, moved: &mut Moved) -> Result<(), RedisError> {
+        let Some(batch) = self.unanswered.clone() else {
+            return Ok(());
+        };
+        let mut gone = 0;
+        for id in &batch.ids {
+            gone += u64::from(!self.from.exists(&batch.stream.key, *id).await?);
+        }
+        match batch.pending {
+            true => moved.pending += gone,
+            false => moved.undelivered += gone,
+        }
+        self.unanswered = None;
+        Ok(())
+    }
+
     /// Moves these; returns how many of them still existed.
     async fn batch(
         &mut self,
         old: &Stream,
         new: &Stream,
         ids: &[EntryId],
+        pending: bool,
     ) -> Result<u64, RedisError> {
+        if !self.scripts {
+            return self.by_hand(old, new, ids).await;
+        }
+        let mut calls = pipe();
+        for id in ids {
+            calls.add_command(script(old, new, *id));
+        }
+        self.unanswered = Some(Batch {
+            stream: old.clone(),
+            ids: ids.to_vec(),
+            pending,
+        });
+        let answers = self.from.ask_all(&old.key, calls).await?;
+        self.unanswered = None;
         let mut moved = 0;
-        let mut by_hand = Vec::new();
-        if self.scripts {
-            // One connection: they run in this order.
-            let calls = ids.iter().map(|id| self.script(old, new, *id));
-            for (id, answer) in ids.iter().zip(join_all(calls).await) {
-                match answer {
-                    Ok(arrived) => moved += arrived,
-                    Err(Refusal::Script { for_good }) => {
-                        self.scripts &= !for_good;
-                        by_hand.push(*id);
-                    }
-                    Err(Refusal::Other(error)) => return Err(error),
+        let mut left = Vec::new();
+        for (id, answer) in ids.iter().zip(answers) {
+            let Err(error) = answer else {
+                moved += answer.unwrap_or(0);
+                continue;
+            };
+            match no_script(&error) {
+                Some(for_good) => self.scripts &= !for_good,
+                None => {
+                    let at = self.from.url().to_string();
+                    return Err(explain(&at, "EVAL", &old.key, &error));
                 }
             }
-        } else {
-            by_hand.extend_from_slice(ids);
+            left.push(*id);
         }
-        for id in by_hand {
-            moved += self.steps(old, new, id).await?;
-        }
-        Ok(moved)
+        Ok(moved + self.by_hand(old, new, &left).await?)
     }
 
-    async fn script(&self, old: &Stream, new: &Stream, id: EntryId) -> Result<u64, Refusal> {
-        let mut call = cmd("EVAL");
-        call.arg(MOVE).arg(2).arg(&old.key).arg(&new.key);
-        call.arg(&old.group).arg(id.to_string());
-        let answer = self.from.ask_raw(&old.key, &call).await;
-        answer.map_err(|error| {
-            let text = error.to_string().to_lowercase();
-            // No scripting here, not for this user, or not for these two keys.
-            let for_good = matches!(error.code(), Some("CROSSSLOT" | "NOPERM"))
-                || text.contains("unknown command")
-                || text.contains("must be in the same slot");
-            // More fields than a Lua call takes.
-            let too_long = text.contains("too many results to unpack");
-            if for_good || too_long {
-                return Refusal::Script { for_good };
-            }
-            let at = self.from.url().to_string();
-            Refusal::Other(explain(&at, "EVAL", &old.key, &error))
-        })
+    async fn by_hand(
+        &self,
+        old: &Stream,
+        new: &Stream,
+        ids: &[EntryId],
+    ) -> Result<u64, RedisError> {
+        let mut moved = 0;
+        for id in ids {
+            moved += self.steps(old, new, *id).await?;
+        }
+        Ok(moved)
     }
 
     /// The same three steps one by one: killed in between, the entry is moved again.
@@ -249,10 +297,21 @@ impl Mover {
     }
 }
 
-enum Refusal {
-    /// Only the way by script is closed: for this entry, or for good.
-    Script {
-        for_good: bool,
-    },
-    Other(RedisError),
+fn script(old: &Stream, new: &Stream, id: EntryId) -> Cmd {
+    let mut call = cmd("EVAL");
+    call.arg(MOVE).arg(2).arg(&old.key).arg(&new.key);
+    call.arg(&old.group).arg(id.to_string());
+    call
+}
+
+/// Is only the way by script closed, and for good (`true`) or for this entry?
+fn no_script(error: &::redis::RedisError) -> Option<bool> {
+    let text = error.to_string().to_lowercase();
+    // No scripting here, not for this user, or not for these two keys.
+    let for_good = matches!(error.code(), Some("CROSSSLOT" | "NOPERM"))
+        || text.contains("unknown command")
+        || text.contains("must be in the same slot");
+    // More fields than a Lua call takes.
+    let too_long = text.contains("too many results to unpack");
+    (for_good || too_long).then_some(for_good)
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::AsyncDNSResolver;
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline,
+};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -153,14 +155,42 @@ impl Redis {
                     open.keys.insert(key.to_owned(), (host.to_owned(), port));
                 }
                 (None, _) => {
-                    if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                        *self.open.lock().await = Open::default();
-                    }
+                    self.forget_broken(error).await;
                     return answer;
                 }
             }
         }
         Err((ErrorKind::Io, "the cluster sends on and on").into())
+    }
+
+    /// Asks many questions about `key` at once, answered in their order, each for itself. A cluster
+    /// must have been asked about `key` before.
+    pub(super) async fn ask_all<T: FromRedisValue>(
+        &self,
+        key: &str,
+        mut questions: Pipeline,
+    ) -> Result<Vec<Result<T, ::redis::RedisError>>, RedisError> {
+        let node = self.open.lock().await.keys.get(key).cloned();
+        let work = async {
+            let mut connection = self.connection(node.as_ref()).await?;
+            let questions = questions.ignore_errors();
+            questions.query_async(&mut connection).await
+        };
+        let answers = match timeout(LIMIT * 2, work).await {
+            Ok(answers) => answers,
+            Err(_) => Err(late()),
+        };
+        if let Err(error) = &answers {
+            self.forget_broken(error).await;
+        }
+        answers.map_err(|error| explain(&self.url.to_string(), "a batch", key, &error))
+    }
+
+    /// The next question connects anew, and may find another server.
+    async fn forget_broken(&self, error: &::redis::RedisError) {
+        if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
+            *self.open.lock().await = Open::default();
+        }
     }
 
     async fn once<T: FromRedisValue>(

@@ -15,6 +15,8 @@ pub struct Server {
     /// `XRANGE key (id +` is known: Redis 6.2 and later, and every Valkey.
     pub exclusive_ranges: bool,
     pub cluster: bool,
+    /// Of this run of this server; empty where `INFO` is not allowed.
+    run_id: String,
 }
 
 impl Server {
@@ -47,7 +49,13 @@ impl Server {
             exclusive_ranges,
             cluster: field("redis_mode").as_deref() == Some("cluster")
                 || field("cluster_enabled").as_deref() == Some("1"),
+            run_id: field("run_id").unwrap_or_default(),
         }
+    }
+
+    /// The same run of the same server, by whatever name it was reached.
+    pub(super) fn is(&self, other: &Server) -> bool {
+        !self.run_id.is_empty() && self.run_id == other.run_id
     }
 
     /// The start of an XRANGE behind `id`; None where no id can be behind it.

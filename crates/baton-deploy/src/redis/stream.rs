@@ -189,3 +189,151 @@ pub fn needs_until(streams: &[Stream], until: Option<&Until>) -> Option<String> 
 pub fn apart(old: &Stream, new: Option<&Stream>) -> bool {
     new.is_none_or(|new| new.key != old.key)
 }
+
+#[cfg(test)]
+mod tests {
+    use baton_compose::policy::{Redis, RedisStream};
+
+    use super::*;
+
+    fn rule(url: RedisUrl, key: PerColor, group: PerColor) -> Redis {
+        Redis {
+            url,
+            streams: vec![RedisStream {
+                key,
+                group,
+                noack: false,
+            }],
+            leftover: Leftover::Move,
+            create: false,
+        }
+    }
+
+    fn environment(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pairs = list.iter();
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    fn env(name: &str) -> PerColor {
+        PerColor::Env(name.to_owned())
+    }
+
+    fn written(text: &str) -> PerColor {
+        PerColor::Written {
+            blue: text.to_owned(),
+            green: text.to_owned(),
+        }
+    }
+
+    fn named(key: &str, group: &str) -> Stream {
+        Stream {
+            key: key.to_owned(),
+            group: group.to_owned(),
+            noack: false,
+        }
+    }
+
+    #[test]
+    fn names_come_from_the_final_environment() {
+        let rule = rule(
+            RedisUrl::Env("REDIS_URL".to_owned()),
+            env("KEY"),
+            env("GROUP"),
+        );
+        let found = environment(&[
+            ("REDIS_URL", "redis://:pw@redis/1"),
+            ("KEY", "orders-green"),
+            ("GROUP", "api-green"),
+        ]);
+        let messages = Messages::of(&rule, Color::Green, &found).expect("all there");
+        assert_eq!(messages.streams, [named("orders-green", "api-green")]);
+        assert_eq!(messages.url.to_string(), "redis:6379/1");
+    }
+
+    #[test]
+    fn templates_are_filled_in_for_the_color() {
+        let url = RedisUrl::Url("redis://redis:6379".to_owned());
+        let key = written("${PREFIX:-shop}-orders-${BATON_COLOR}");
+        let rule = rule(url, key, written("${APP}-${BATON_COLOR:-blue}"));
+        let found = environment(&[("APP", "api"), ("BATON_COLOR", "nonsense")]);
+        for (color, key, group) in [
+            (Color::Blue, "shop-orders-blue", "api-blue"),
+            (Color::Green, "shop-orders-green", "api-green"),
+        ] {
+            let messages = Messages::of(&rule, color, &found).expect("all there");
+            assert_eq!(messages.streams, [named(key, group)]);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_without_any_value() {
+        let url = RedisUrl::Env("REDIS_URL".to_owned());
+        let rule = rule(url, env("KEY"), written("${GROUP}"));
+        for (list, told) in [
+            (
+                vec![],
+                "url_env is REDIS_URL, which is not set in the environment of blue",
+            ),
+            (
+                vec![("REDIS_URL", "redis://:s3cret@redis"), ("KEY", "")],
+                "key_env is KEY, which is empty in the environment of blue",
+            ),
+            (
+                vec![("REDIS_URL", "redis://:s3cret@redis"), ("KEY", "orders")],
+                "group is GROUP, which is not set in the environment of blue",
+            ),
+            (
+                vec![("REDIS_URL", "redis://:s3cret@redis/x")],
+                "expected a URL",
+            ),
+        ] {
+            let error = Messages::of(&rule, Color::Blue, &environment(&list));
+            let text = error.expect_err(told).to_string();
+            assert!(text.contains(told) && !text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn shared_names_are_warned_of() {
+        let old = [named("orders-blue", "api-blue")];
+        let told = |key: &str, group: &str| isolation(&old, &[named(key, group)]).join("");
+        assert_eq!(told("orders-green", "api-green"), "");
+        assert!(told("orders-blue", "api-blue").contains("each takes messages of the other"));
+        assert!(told("orders-blue", "api-green").contains("both handle every message"));
+        assert!(told("orders-green", "api-blue").contains("it works"));
+        assert!(apart(&old[0], Some(&named("orders-green", "api-blue"))));
+        assert!(!apart(&old[0], Some(&named("orders-blue", "api-green"))));
+        assert!(apart(&old[0], None));
+    }
+
+    #[test]
+    fn a_preview_may_not_take_live_messages() {
+        let live = [
+            named("orders-blue", "api-blue"),
+            named("mail-blue", "api-blue"),
+        ];
+        assert_eq!(
+            preview_takes(&live, &[named("orders-preview", "preview")]),
+            None
+        );
+        // A group of its own gets copies, and takes nothing away.
+        assert_eq!(
+            preview_takes(&live, &[named("orders-blue", "preview")]),
+            None
+        );
+        let text = preview_takes(&live, &[named("mail-blue", "api-blue")]).expect("refused");
+        assert!(text.contains("mail-blue (group api-blue)"), "{text}");
+    }
+
+    #[test]
+    fn noack_asks_for_drain_until() {
+        let mut streams = [named("orders-blue", "api-blue")];
+        assert_eq!(needs_until(&streams, None), None);
+        streams[0].noack = true;
+        assert!(needs_until(&streams, None).is_some());
+        let until = Until::Http("/drained".to_owned());
+        assert_eq!(needs_until(&streams, Some(&until)), None);
+    }
+}

@@ -49,8 +49,11 @@ impl Url {
     /// The same place and database, whoever logs in.
     #[must_use]
     pub fn same_server(&self, other: &Url) -> bool {
-        self.info.addr() == other.info.addr()
-            && self.info.redis_settings().db() == other.info.redis_settings().db()
+        self.info.addr() == other.info.addr() && self.same_database(other)
+    }
+
+    pub(super) fn same_database(&self, other: &Url) -> bool {
+        self.info.redis_settings().db() == other.info.redis_settings().db()
     }
 }
 
