@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -144,6 +144,43 @@ pub trait Engine: Send + Sync + fmt::Debug {
         id: &InstanceId,
         timeout: Duration,
     ) -> Result<Option<HealthcheckResult>, EngineError>;
+
+    /// Runs a command inside the instance (docker), or beside it in its environment (process), and
+    /// waits for its end. One that takes longer than `timeout` counts as failed. `healthy` means
+    /// exit code 0.
+    async fn exec(
+        &self,
+        id: &InstanceId,
+        _command: &[String],
+        _timeout: Duration,
+    ) -> Result<HealthcheckResult, EngineError> {
+        Err(EngineError::Instance {
+            action: "run a command in",
+            id: id.clone(),
+            reason: "this engine cannot".to_owned(),
+        })
+    }
+
+    /// The final environment of an instance, what its image adds included; None where the engine
+    /// adds nothing to what the rendering says, or the instance is gone. Holds secrets.
+    async fn environment(
+        &self,
+        _id: &InstanceId,
+    ) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        Ok(None)
+    }
+
+    /// Where this machine reaches `port` of the host that the app's instances know by `name` (a
+    /// service of its compose file without `x-baton`); None when no running plain container has that
+    /// name, or for an engine without names of its own.
+    async fn resolve(
+        &self,
+        _app: &AppName,
+        _name: &str,
+        _port: u16,
+    ) -> Result<Option<SocketAddr>, EngineError> {
+        Ok(None)
+    }
 
     /// Established TCP connections to the instance that do not come through Baton (from other
     /// services on the live network); None where this cannot be known.

@@ -1,4 +1,4 @@
-//! Runs a service's own Compose healthcheck.
+//! Runs a service's own Compose healthcheck, or another command, inside a container.
 //!
 //! Engines.md §2: Docker's first check comes one interval after the start (30 s by default), so Baton
 //! runs the check itself while it waits.
@@ -27,46 +27,69 @@ pub(super) async fn healthcheck(
     timeout: Duration,
 ) -> Result<Option<HealthcheckResult>, EngineError> {
     let container = inner.existing("checking the health of", id).await?;
-    let client = inner.client().await?;
     let Some(command) = command(&container) else {
         return Ok(None);
     };
-    let running = container.state.and_then(|state| state.running);
+    run(inner, &container, id, command, timeout).await.map(Some)
+}
+
+/// See [`crate::Engine::exec`].
+pub(super) async fn exec(
+    inner: &Arc<Inner>,
+    id: &InstanceId,
+    command: &[String],
+    timeout: Duration,
+) -> Result<HealthcheckResult, EngineError> {
+    let container = inner.existing("running a command in", id).await?;
+    run(inner, &container, id, command.to_vec(), timeout).await
+}
+
+async fn run(
+    inner: &Arc<Inner>,
+    container: &ContainerInspectResponse,
+    id: &InstanceId,
+    command: Vec<String>,
+    timeout: Duration,
+) -> Result<HealthcheckResult, EngineError> {
+    let client = inner.client().await?;
+    let running = container.state.as_ref().and_then(|state| state.running);
     if !running.unwrap_or(false) {
-        return Ok(Some(unhealthy("it does not run".to_owned())));
+        return Ok(unhealthy("it does not run".to_owned()));
     }
+    let action = format!("running {} in {id}", command.join(" "));
     let options = CreateExecOptions {
         cmd: Some(command),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         ..CreateExecOptions::default()
     };
-    let action = format!("running the healthcheck of {id}");
     let exec = match call(client.docker.create_exec(&id.0, options)).await {
         Ok(exec) => exec.id,
         // 409: it has just stopped.
         Err(error) if super::client::status(&error) == Some(409) => {
-            return Ok(Some(unhealthy(super::client::reason(&error))));
+            return Ok(unhealthy(super::client::reason(&error)));
         }
         Err(error) => return Err(failed(action)(error)),
     };
     let mut output = Vec::new();
     let run = tokio::time::timeout(timeout, collect(&client, &exec, &mut output)).await;
     let output = String::from_utf8_lossy(&output).trim().to_owned();
-    match run {
-        Ok(Ok(exit_code)) => Ok(Some(HealthcheckResult {
+    Ok(match run {
+        Ok(Ok(exit_code)) => HealthcheckResult {
             healthy: exit_code == 0,
             exit_code,
             output,
-        })),
+        },
         // The command is not in the image, or the container stopped meanwhile.
-        Ok(Err(error)) => Ok(Some(unhealthy(super::client::reason(&error)))),
+        Ok(Err(error)) => unhealthy(super::client::reason(&error)),
         Err(_) => {
             kill(&client, &id.0, &exec).await;
-            let late = format!("no result after {} ms; {output}", timeout.as_millis());
-            Ok(Some(unhealthy(late)))
+            unhealthy(format!(
+                "no result after {} ms; {output}",
+                timeout.as_millis()
+            ))
         }
-    }
+    })
 }
 
 fn unhealthy(output: String) -> HealthcheckResult {

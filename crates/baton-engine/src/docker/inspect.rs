@@ -120,7 +120,11 @@ fn tcp_port(text: &str) -> Option<u16> {
     (protocol == "tcp").then(|| number.parse().ok()).flatten()
 }
 
-fn address(container: &ContainerInspectResponse, port: u16, routable: bool) -> Option<Address> {
+pub(super) fn address(
+    container: &ContainerInspectResponse,
+    port: u16,
+    routable: bool,
+) -> Option<Address> {
     let settings = container.network_settings.as_ref()?;
     if routable {
         return container_ip(settings).map(|ip| Address {

@@ -11,6 +11,7 @@
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
+//! | `names` | what a container knows: its environment, other containers by name |
 //! | `adopted` | what a plain container was started with, as a rendering |
 //! | `restarts` | counts what Baton itself started again |
 //! | `images` | tags the images of releases and prunes old ones |
@@ -33,6 +34,7 @@ mod inspect;
 mod labels;
 mod live_network;
 mod logs;
+mod names;
 mod oom;
 mod restarts;
 mod set_live;
@@ -42,6 +44,7 @@ mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -363,6 +366,31 @@ impl Engine for DockerEngine {
         timeout: Duration,
     ) -> Result<Option<HealthcheckResult>, EngineError> {
         healthcheck::healthcheck(&self.inner, id, timeout).await
+    }
+
+    async fn exec(
+        &self,
+        id: &InstanceId,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<HealthcheckResult, EngineError> {
+        healthcheck::exec(&self.inner, id, command, timeout).await
+    }
+
+    async fn environment(
+        &self,
+        id: &InstanceId,
+    ) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        names::environment(&self.inner, id).await
+    }
+
+    async fn resolve(
+        &self,
+        app: &AppName,
+        name: &str,
+        port: u16,
+    ) -> Result<Option<SocketAddr>, EngineError> {
+        names::resolve(&self.inner, app, name, port).await
     }
 
     async fn direct_connections(&self, id: &InstanceId) -> Result<Option<u32>, EngineError> {

@@ -15,7 +15,7 @@ use super::folder::{self, Folder};
 use super::life::Life;
 use super::log::LogReader;
 use super::spec::Spec;
-use super::{proc, sockets};
+use super::{command, proc, sockets};
 use crate::engine::{HealthcheckResult, Slot};
 use crate::{
     Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Start,
@@ -218,6 +218,19 @@ impl Engine for ProcessEngine {
         _timeout: Duration,
     ) -> Result<Option<HealthcheckResult>, EngineError> {
         Ok(None)
+    }
+
+    async fn exec(
+        &self,
+        id: &InstanceId,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<HealthcheckResult, EngineError> {
+        let (_, spec) = self.find(id)?.ok_or_else(|| {
+            let gone = io::Error::other("it is not there any more");
+            about("cannot run a command beside", id)(gone)
+        })?;
+        Ok(command::run(&spec, command, timeout).await)
     }
 
     async fn direct_connections(&self, id: &InstanceId) -> Result<Option<u32>, EngineError> {

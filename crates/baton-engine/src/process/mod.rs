@@ -15,6 +15,7 @@
 //! Nothing here knows the start of an instance by its pid alone: a process is its pid, its start time
 //! and the boot it belongs to (Engines.md §3).
 
+mod command;
 mod engine;
 mod folder;
 mod launch;
