@@ -195,6 +195,10 @@ async fn accept(listener: Listener, context: Rc<WorkerContext>) {
     };
     let ended = context.shutdown().begun();
     tokio::pin!(ended);
+    tokio::select! {
+        () = context.shared().open.raised() => {}
+        () = &mut ended => return accept_queued(socket, listener.tls.as_ref(), &context),
+    }
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,

@@ -44,6 +44,17 @@ impl Proxy {
     /// # Errors
     /// The address that cannot be bound and why; a worker thread that cannot be started.
     pub fn start(settings: Settings) -> Result<Arc<Proxy>, ProxyError> {
+        let proxy = Proxy::start_closed(settings)?;
+        proxy.open();
+        Ok(proxy)
+    }
+
+    /// As [`Proxy::start`], but nothing is accepted before [`Proxy::open`]: whoever connects meanwhile
+    /// waits in the kernel's queue, and is not answered that there is no route.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_closed(settings: Settings) -> Result<Arc<Proxy>, ProxyError> {
         let workers = settings.workers.max(1);
         let Listeners {
             http,
@@ -77,6 +88,11 @@ impl Proxy {
             worker.start(number)?;
         }
         Ok(Arc::new(proxy))
+    }
+
+    /// Accepts from here on. More than once does nothing more.
+    pub fn open(&self) {
+        self.shared.open.raise();
     }
 
     /// Makes `table` the one that every new request is routed by, and lets held requests look again.

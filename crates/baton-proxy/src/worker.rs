@@ -15,6 +15,7 @@ use crate::route::RoutingTable;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
+use crate::signal::Signal;
 use crate::streams::Pace;
 use crate::tls::Certificates;
 use crate::upstream::pool::Upstreams;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
+    /// Connections may be accepted.
+    pub(crate) open: Signal,
     pub(crate) sessions: Sessions,
     table: ArcSwap<RoutingTable>,
     published: Arc<Notify>,
@@ -38,6 +41,7 @@ impl Shared {
             certificates: Arc::new(Certificates::new(settings.certificates.clone())),
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
+            open: Signal::default(),
             sessions: Sessions::default(),
             table: ArcSwap::default(),
             published: Arc::default(),

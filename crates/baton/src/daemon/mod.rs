@@ -38,6 +38,9 @@ use crate::wire::DaemonInfo;
 /// How long requests in flight may take to end after SIGTERM, before they are cut. Nothing is accepted
 /// meanwhile, so this is also the longest that a restart keeps new clients out.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long connections wait for the live colors to be published after a start. An engine that does not
+/// answer is given up after 5 s, and its apps are served where they were last.
+const PUBLISHED: Duration = Duration::from_secs(6);
 /// How long a step that blocks (the database) may hold up the end of the control plane.
 const CONTROL_ENDS: Duration = Duration::from_secs(2);
 /// Threads of the control plane: two, so that one that blocks in the database stops nothing.
@@ -85,9 +88,10 @@ fn raise_file_limit() {
     }
 }
 
-/// Its workers have threads and runtimes of their own.
+/// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
+/// published: a client that comes right after a restart waits a moment instead of hearing 404.
 fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
-    let started = Proxy::start(baton_proxy::Settings {
+    let started = Proxy::start_closed(baton_proxy::Settings {
         http: settings.http.clone(),
         https: settings.https.clone(),
         workers: settings.workers,
@@ -101,6 +105,7 @@ fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
 async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let router = Arc::new(Embedded::new(Arc::clone(proxy)));
+    let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
     let control = ControlPlane::open(baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
@@ -108,6 +113,8 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     })
     .await
     .map_err(|error| CliError::Other(error.to_string()))?;
+    in_time.abort();
+    proxy.open();
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
     announce(&settings, proxy);
@@ -121,6 +128,13 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping: requests in flight may end, instances keep running");
     Ok(())
+}
+
+/// An engine that hangs holds its own apps up, not those that are known.
+async fn open_in_time(proxy: Arc<Proxy>) {
+    tokio::time::sleep(PUBLISHED).await;
+    tracing::warn!("not everything that is live is known yet; serving what is");
+    proxy.open();
 }
 
 /// The data plane's end; a second signal cuts it short.

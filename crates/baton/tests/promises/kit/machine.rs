@@ -130,6 +130,14 @@ impl Machine {
         daemon.wait().unwrap();
     }
 
+    /// SIGTERM, and wait until it has ended.
+    pub(crate) fn stop(&mut self) {
+        let pid = self.daemon.as_ref().expect("the daemon runs").id();
+        let term = Command::new("kill").arg(pid.to_string()).status().unwrap();
+        assert!(term.success());
+        self.wait_until_down();
+    }
+
     /// Waits until the daemon has ended by itself (a planted fault).
     pub(crate) fn wait_until_down(&mut self) {
         wait_for("the daemon to end", PATIENCE, || {

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -22,8 +23,11 @@ impl PrivateEngine {
             .prefix("baton-engine-")
             .tempdir()
             .unwrap();
-        let id = std::process::id() % 200;
-        let bridge = format!("btn{}", std::process::id());
+        // Two of one process have a bridge and a subnet each.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = (std::process::id() * 2 + number) % 200;
+        let bridge = format!("btn{}x{number}", std::process::id());
         let address = Ipv4Addr::new(10, 213, id as u8 + 1, 1);
         run("ip", &["link", "add", "name", &bridge, "type", "bridge"]);
         run(
