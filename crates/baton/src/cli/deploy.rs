@@ -9,7 +9,7 @@ use http::Method;
 use super::Global;
 use super::follow::{Follow, WaitArgs, asked_by};
 use super::project::{self, FileArgs, Selection};
-use super::{check, fetch};
+use super::{check, dependencies, fetch};
 use crate::error::CliError;
 use crate::wire::DaemonInfo;
 
@@ -77,13 +77,17 @@ impl Deploy {
             by: asked_by(),
         };
         if self.dry_run {
+            if request.project.engine == EngineKind::Docker {
+                let project = &request.project;
+                dependencies::tell(&options, project, self.with_deps, out).await?;
+            }
             return check::show(&client, out, &request).await;
         }
         let project = request.project.clone();
         if project.engine == EngineKind::Docker {
             // Nothing is started for a deploy that nobody would run.
             client.get::<DaemonInfo>("/v1/daemon").await?;
-            fetch::plain_services(&options, &project, self.with_deps, out).await?;
+            dependencies::start(&options, &project, self.with_deps, out).await?;
         }
         let lines = client.lines(Method::POST, "/v1/deploys", &request).await?;
         let mut follow = Follow::new(client, out, &project.app, &self.wait);

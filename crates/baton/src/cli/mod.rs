@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`app`] | which app a command means |
 //! | [`project`] | reading the user's files |
+//! | [`dependencies`], [`difference`] | services without `x-baton`: how they stand, and what a change is |
 //! | [`fetch`] | pulling and building, where the user's login is |
 //! | [`follow`] | following a deploy, through Ctrl-C and a restart of the daemon |
 //! | all others | one command each: its arguments, and `run` |
@@ -13,7 +14,9 @@ mod cancel;
 mod check;
 mod completions;
 mod demo;
+mod dependencies;
 mod deploy;
+mod difference;
 mod events;
 mod fetch;
 mod follow;

@@ -14,6 +14,8 @@ pub(crate) struct PrivateEngine {
     folder: TempDir,
     bridge: String,
     daemon: Option<Child>,
+    /// Held to the end: one at a time on the machine.
+    _turn: std::fs::File,
 }
 
 impl PrivateEngine {
@@ -23,6 +25,10 @@ impl PrivateEngine {
             .prefix("baton-engine-")
             .tempdir()
             .unwrap();
+        // Two engines that start at once take each other's rules out of the machine's firewall.
+        let turn =
+            std::fs::File::create(std::env::temp_dir().join("baton-private-engine")).unwrap();
+        turn.lock().unwrap();
         // Two of one process have a bridge and a subnet each.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -41,6 +47,7 @@ impl PrivateEngine {
             folder,
             bridge,
             daemon: None,
+            _turn: turn,
         };
         engine.up();
         engine
