@@ -22,6 +22,7 @@
 //! | [`router`] | [`Router`](router::Router): publishes the live colors to what carries traffic; `embedded` is Baton's proxy |
 //! | `health` | is an instance ready? HTTP, the Compose healthcheck, or TCP |
 //! | `supervise`, `keeper` | follow the engine's events: unroute on exit, restart what is live |
+//! | `until` | `drain.until`: the app itself says that it is done |
 //! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
 //! | [`redis`] | Redis Streams: nothing of the old color is lost |
 //! | `lock` | one deploy of an app at a time |
@@ -60,6 +61,7 @@ mod store;
 mod strategy;
 mod supervise;
 mod tail;
+mod until;
 mod work;
 
 pub mod control;

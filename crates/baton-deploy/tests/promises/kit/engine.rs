@@ -1,6 +1,6 @@
 //! An engine in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) hangs: bool,
     pub(crate) usage: Usage,
     pub(crate) direct: u32,
+    /// Exit codes of commands that are run in an instance, in order; then 0.
+    pub(crate) exit_codes: VecDeque<i64>,
     /// Slots that the engine was told are live.
     pub(crate) live: BTreeMap<Slot, bool>,
     /// Instances that carry traffic now, as the router tells.
@@ -339,6 +341,22 @@ impl Engine for FakeEngine {
             exit_code: i64::from(!healthy),
             output: if healthy { "ok" } else { "starting" }.to_owned(),
         }))
+    }
+
+    async fn exec(
+        &self,
+        id: &InstanceId,
+        command: &[String],
+        _timeout: Duration,
+    ) -> Result<HealthcheckResult, EngineError> {
+        let mut state = self.state();
+        state.calls.push(format!("exec {id} {}", command.join(" ")));
+        let exit_code = state.exit_codes.pop_front().unwrap_or(0);
+        Ok(HealthcheckResult {
+            healthy: exit_code == 0,
+            exit_code,
+            output: format!("{exit_code} left\n"),
+        })
     }
 
     async fn direct_connections(&self, _: &InstanceId) -> Result<Option<u32>, EngineError> {
