@@ -99,3 +99,67 @@ pub(super) fn explain(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(answer: &str) -> RedisError {
+        let value = ::redis::parse_redis_value(format!("-{answer}\r\n").as_bytes());
+        let error = value.and_then(::redis::Value::extract_error);
+        explain(
+            "redis:6379",
+            "XRANGE",
+            "orders",
+            &error.expect_err("an error"),
+        )
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_waited_for() {
+        for answer in [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica.",
+            "MASTERDOWN Link with MASTER is down",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "BUSY Redis is busy running a script.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots",
+        ] {
+            let error = of(answer);
+            assert!(error.is_passing(), "{answer}: {error:?}");
+            assert!(error.to_string().contains(answer), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_mend_says_what() {
+        for (answer, told) in [
+            (
+                "NOAUTH Authentication required.",
+                "check the user and password",
+            ),
+            (
+                "WRONGPASS invalid username-password pair",
+                "check the user and password",
+            ),
+            (
+                "NOPERM this user has no permissions",
+                "check the user and password",
+            ),
+            (
+                "WRONGTYPE Operation against a key",
+                "orders at redis:6379 is not a stream",
+            ),
+            (
+                "ERR unknown command 'XRANGE'",
+                "answered XRANGE with: ERR unknown command",
+            ),
+        ] {
+            let error = of(answer);
+            assert!(!error.is_passing(), "{error:?}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+}

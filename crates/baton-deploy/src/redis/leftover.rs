@@ -79,6 +79,17 @@ impl Moved {
     pub fn total(&self) -> u64 {
         self.undelivered + self.pending
     }
+
+    /// One entry went, or was found gone (`arrived` false).
+    fn count(&mut self, pending: bool, arrived: bool) {
+        match (pending, arrived) {
+            (true, true) => self.pending += 1,
+            (true, false) => self.gone += 1,
+            (false, true) => self.undelivered += 1,
+            // Another mover was faster, and has counted it.
+            (false, false) => {}
+        }
+    }
 }
 
 /// Carries what the old color left to the new color's stream. May be killed at any point and run
@@ -156,7 +167,12 @@ impl Mover {
             };
             cursor = Some(*last);
             self.readable(new).await?;
-            moved.undelivered += self.batch(old, new, &ids, false).await?;
+            let batch = Batch {
+                stream: old.clone(),
+                ids,
+                pending: false,
+            };
+            self.carry_batch(batch, new, moved).await?;
         }
     }
 
@@ -188,9 +204,12 @@ impl Mover {
             let ids: Vec<EntryId> = page.iter().map(|one| one.id).filter(held).collect();
             for ids in ids.chunks(BATCH) {
                 self.readable(new).await?;
-                let arrived = self.batch(old, new, ids, true).await?;
-                moved.pending += arrived;
-                moved.gone += ids.len() as u64 - arrived;
+                let batch = Batch {
+                    stream: old.clone(),
+                    ids: ids.to_vec(),
+                    pending: true,
+                };
+                self.carry_batch(batch, new, moved).await?;
             }
             if page.len() < PAGE {
                 return Ok(());
@@ -214,86 +233,81 @@ impl Mover {
         let Some(batch) = self.unanswered.clone() else {
             return Ok(());
         };
-        let mut gone = 0;
         for id in &batch.ids {
-            gone += u64::from(!self.from.exists(&batch.stream.key, *id).await?);
-        }
-        match batch.pending {
-            true => moved.pending += gone,
-            false => moved.undelivered += gone,
+            if !self.from.exists(&batch.stream.key, *id).await? {
+                moved.count(batch.pending, true);
+            }
         }
         self.unanswered = None;
         Ok(())
     }
 
-    /// Moves these; returns how many of them still existed.
-    async fn batch(
+    async fn carry_batch(
         &mut self,
-        old: &Stream,
+        batch: Batch,
         new: &Stream,
-        ids: &[EntryId],
-        pending: bool,
-    ) -> Result<u64, RedisError> {
-        if !self.scripts {
-            return self.by_hand(old, new, ids).await;
+        moved: &mut Moved,
+    ) -> Result<(), RedisError> {
+        let by_hand = if self.scripts {
+            self.by_script(&batch, new, moved).await?
+        } else {
+            batch.ids
+        };
+        for id in by_hand {
+            let arrived = self.steps(&batch.stream, new, id).await?;
+            moved.count(batch.pending, arrived);
         }
-        let mut calls = pipe();
-        for id in ids {
-            calls.add_command(script(old, new, *id));
-        }
-        self.unanswered = Some(Batch {
-            stream: old.clone(),
-            ids: ids.to_vec(),
-            pending,
-        });
-        let answers = self.from.ask_all(&old.key, calls).await?;
-        self.unanswered = None;
-        let mut moved = 0;
-        let mut left = Vec::new();
-        for (id, answer) in ids.iter().zip(answers) {
-            let Err(error) = answer else {
-                moved += answer.unwrap_or(0);
-                continue;
-            };
-            match no_script(&error) {
-                Some(for_good) => self.scripts &= !for_good,
-                None => {
-                    let at = self.from.url().to_string();
-                    return Err(explain(&at, "EVAL", &old.key, &error));
-                }
-            }
-            left.push(*id);
-        }
-        Ok(moved + self.by_hand(old, new, &left).await?)
+        Ok(())
     }
 
-    async fn by_hand(
-        &self,
-        old: &Stream,
+    /// Returns what does not go that way.
+    async fn by_script(
+        &mut self,
+        batch: &Batch,
         new: &Stream,
-        ids: &[EntryId],
-    ) -> Result<u64, RedisError> {
-        let mut moved = 0;
-        for id in ids {
-            moved += self.steps(old, new, *id).await?;
+        moved: &mut Moved,
+    ) -> Result<Vec<EntryId>, RedisError> {
+        let old = &batch.stream;
+        let mut calls = pipe();
+        for id in &batch.ids {
+            calls.add_command(script(old, new, *id));
         }
-        Ok(moved)
+        self.unanswered = Some(batch.clone());
+        let answers = self.from.ask_all::<u64>(&old.key, calls).await?;
+        self.unanswered = None;
+        let mut left = Vec::new();
+        let mut failed = None;
+        for (id, answer) in batch.ids.iter().zip(answers) {
+            match answer.map_err(|error| (no_script(&error), error)) {
+                Ok(arrived) => moved.count(batch.pending, arrived > 0),
+                Err((Some(for_good), _)) => {
+                    self.scripts &= !for_good;
+                    left.push(*id);
+                }
+                Err((None, error)) => failed = Some(error),
+            }
+        }
+        let at = self.from.url().to_string();
+        match failed {
+            None => Ok(left),
+            Some(error) => Err(explain(&at, "EVAL", &old.key, &error)),
+        }
     }
 
     /// The same three steps one by one: killed in between, the entry is moved again.
-    async fn steps(&self, old: &Stream, new: &Stream, id: EntryId) -> Result<u64, RedisError> {
-        let mut moved = 0;
+    async fn steps(&self, old: &Stream, new: &Stream, id: EntryId) -> Result<bool, RedisError> {
+        let mut arrived = false;
         if let Some(fields) = self.from.entry(&old.key, id).await? {
             let mut add = cmd("XADD");
             add.arg(&new.key).arg("*").arg(fields);
             let _: Value = self.to.ask(&new.key, add).await?;
-            moved = 1;
+            arrived = true;
         }
         self.from.acknowledge(old, &[id]).await?;
         let mut delete = cmd("XDEL");
         delete.arg(&old.key).arg(id.to_string());
         let _: u64 = self.from.ask(&old.key, delete).await?;
-        Ok(moved)
+        Ok(arrived)
     }
 }
 

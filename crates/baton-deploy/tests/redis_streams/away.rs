@@ -278,3 +278,64 @@ async fn a_replica_is_waited_for_until_it_is_the_master() {
     assert_eq!(case.moved.undelivered, 2);
     case.finish();
 }
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_told_and_waited_for() {
+    let server = Server::start(&[]);
+    let mut case = Case::new(&server, "Redis hangs during the drain");
+    case.begin().await;
+    case.write(1);
+    let mut draining = case.draining();
+    assert!(matches!(draining.poll().await, Poll::Left(_)));
+    server.signal("STOP");
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let poll = draining.poll().await;
+        assert!(matches!(poll, Poll::Unseen { .. }), "{poll}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    server.signal("CONT");
+    case.handle("api-1", 1);
+    let waiting = tokio::time::timeout(PATIENCE, draining.wait(&|_| {}));
+    waiting.await.expect("it drains");
+    case.finish();
+}
+
+#[tokio::test]
+async fn a_full_redis_loses_nothing_and_is_waited_for() {
+    let server = Server::start(&[]);
+    let mut case = Case::new(&server, "maxmemory reached during the move");
+    case.begin().await;
+    case.write(500);
+    case.take("api-1", 100);
+    let limit = |connection: &mut redis::Connection, bytes: &str| {
+        let _: redis::Value = redis::cmd("CONFIG")
+            .arg(&["SET", "maxmemory", bytes])
+            .query(connection)
+            .expect("CONFIG SET");
+    };
+    limit(&mut case.connection, "1");
+    let redis = case.redis.clone();
+    let mut mover = baton_deploy::redis::Mover::new(redis.clone(), redis, case.before.clone());
+    let which = baton_deploy::redis::Which::All;
+    let error = mover
+        .carry(&case.old, &case.new, which, &mut case.moved)
+        .await;
+    let error = error.expect_err("no room");
+    assert!(
+        error.is_passing() && error.to_string().contains("OOM"),
+        "{error}"
+    );
+    limit(&mut case.connection, "0");
+    let carried = mover
+        .carry(&case.old, &case.new, which, &mut case.moved)
+        .await;
+    carried.expect("room");
+    assert_eq!((case.moved.undelivered, case.moved.pending), (400, 100));
+    case.finish();
+    assert_eq!(case.twice(), 0);
+}

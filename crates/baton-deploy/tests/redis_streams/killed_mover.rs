@@ -5,21 +5,31 @@ use redis::{Commands, Value, cmd};
 
 use crate::kit::{Case, PATIENCE, Server, free_port};
 
-/// Cuts a move off in its middle, as often as it takes, and runs it again.
-async fn carried_in_pieces(case: &mut Case) -> u32 {
+/// Cuts a move off in its middle, as often as it takes, and begins again. Runtime and connection end
+/// with each piece, as they would with a killed daemon.
+fn carried_in_pieces(server: &Server, case: &Case) -> u32 {
     let mut cuts = 0;
     loop {
-        let mut mover = Mover::new(case.redis.clone(), case.redis.clone(), case.before.clone());
-        // Its counts die with it.
-        let mut moved = Moved::default();
-        let carry = mover.carry(&case.old, &case.new, Which::All, &mut moved);
         let piece = Duration::from_millis(3 + u64::from(cuts % 7));
-        match tokio::time::timeout(piece, carry).await {
-            Ok(done) => {
-                done.expect("a move");
-                return cuts;
-            }
-            Err(_) => cuts += 1,
+        let (redis, before) = (server.baton(), case.before.clone());
+        let (old, new) = (case.old.clone(), case.new.clone());
+        let killed = std::thread::spawn(move || {
+            let mut mover = Mover::new(redis.clone(), redis, before);
+            // Its counts die with it.
+            let mut moved = Moved::default();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            let done = runtime.block_on(async {
+                let carry = mover.carry(&old, &new, Which::All, &mut moved);
+                tokio::time::timeout(piece, carry).await
+            });
+            done.map(|done| done.expect("a move")).is_err()
+        });
+        match killed.join().expect("no panic") {
+            true => cuts += 1,
+            false => return cuts,
         }
     }
 }
@@ -31,12 +41,34 @@ async fn a_mover_killed_at_any_point_and_run_again_loses_nothing() {
     case.begin().await;
     case.write(2000);
     case.take("api-1", 700);
-    let cuts = carried_in_pieces(&mut case).await;
+    let cuts = carried_in_pieces(&server, &case);
     println!("cut off {cuts} times");
     assert!(cuts > 0);
     case.finish();
     assert_eq!(case.by_new.len(), 2000);
     assert_eq!(case.twice(), 0, "a script copies and deletes in one");
+}
+
+#[tokio::test]
+async fn two_movers_at_once_move_each_entry_once() {
+    let server = Server::start(&[]);
+    let mut case = Case::new(&server, "two movers at once");
+    case.begin().await;
+    case.write(1000);
+    case.take("api-1", 300);
+    let (mut first, mut second) = (Moved::default(), Moved::default());
+    let other = server.baton();
+    let mut one = Mover::new(case.redis.clone(), case.redis.clone(), case.before.clone());
+    let mut two = Mover::new(other.clone(), other, case.before.clone());
+    let (old, new) = (&case.old, &case.new);
+    let (a, b) = tokio::join!(
+        one.carry(old, new, Which::All, &mut first),
+        two.carry(old, new, Which::All, &mut second)
+    );
+    a.and(b).expect("both end");
+    assert_eq!(first.total() + second.total(), 1000);
+    case.finish();
+    assert_eq!((case.by_new.len(), case.twice()), (1000, 0));
 }
 
 #[tokio::test]
@@ -46,7 +78,7 @@ async fn without_scripts_too() {
     case.begin().await;
     case.write(500);
     case.take("api-1", 200);
-    let cuts = carried_in_pieces(&mut case).await;
+    let cuts = carried_in_pieces(&server, &case);
     println!("cut off {cuts} times");
     assert!(cuts > 0);
     case.finish();
