@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_proxy::{
     ConnectionLimits, Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits,
-    RoutingTable, Settings,
+    RoutingTable, Settings, StreamMode,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         ..Settings::default()
     })?;
+    let instance = Instance::new("bench", upstream, false);
     let route = Route {
         app: "bench".into(),
         hosts: vec!["*".to_owned()],
@@ -41,10 +42,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         max_wait: Duration::from_secs(5),
         mode: Mode::Serve,
-        instances: vec![Instance::new("bench", upstream, false)],
+        instances: vec![Arc::clone(&instance)],
         streams: Arc::default(),
-        default_stream_mode: baton_proxy::StreamMode::Drain,
-        halves: Vec::new(),
+        // As a deploy has it: the streams that are measured are managed ones.
+        default_stream_mode: StreamMode::default(),
+        halves: vec![instance],
         sessions: None,
         pinned: Vec::new(),
         counters: Arc::new(RouteCounters::default()),

@@ -83,6 +83,8 @@ impl NoPlace {
 pub(crate) struct Held {
     since: Option<Instant>,
     pause: Duration,
+    /// It never ends without a place.
+    patient: bool,
 }
 
 impl Default for Held {
@@ -90,11 +92,19 @@ impl Default for Held {
         Held {
             since: None,
             pause: FIRST_PAUSE,
+            patient: false,
         }
     }
 }
 
 impl Held {
+    pub(crate) fn patient_if(patient: bool) -> Held {
+        Held {
+            patient,
+            ..Held::default()
+        }
+    }
+
     /// Waits for the next routing table, or for a moment after which the same instances are worth
     /// another try (`retry`). False: `max_wait` is over.
     pub(crate) async fn pause(
@@ -110,7 +120,10 @@ impl Held {
         let mut rest = (since + route.max_wait).saturating_duration_since(Instant::now());
         if rest.is_zero() {
             self.end(route);
-            return false;
+            if !self.patient {
+                return false;
+            }
+            rest = LONGEST_PAUSE;
         }
         if retry {
             rest = rest.min(self.pause);

@@ -16,11 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::answer::Answer;
 use crate::exchange::account::Account;
-use crate::exchange::attempts::{Attempts, Repeat};
-use crate::exchange::bridge::{Bridge, BridgeEnd};
-use crate::exchange::h2c;
+use crate::exchange::attempts::Attempts;
 use crate::exchange::relay::{End, Relay};
-use crate::exchange::stream::AnswerBody;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::upload::Upload;
 use crate::h1::{FieldStore, Parsed, parse_request};
@@ -28,8 +25,6 @@ use crate::hold::{self, Connection as Upstream, Held, NoPlace, Place};
 use crate::interrupt::Registration;
 use crate::io::{ClientEnd, ClientStream, Peer};
 use crate::route::{Protocol, Route};
-use crate::streams;
-use crate::upstream::h2c::Sender;
 use crate::upstream::pool::Reuse;
 use crate::worker::WorkerContext;
 
@@ -42,6 +37,7 @@ const DISCARDING: Duration = Duration::from_secs(2);
 /// How long a client is given to take the last answer before its connection is closed for good.
 const LINGER: Duration = Duration::from_secs(2);
 
+mod bridged;
 mod pending;
 
 use pending::{Own, Pending, admit, head_limits, render};
@@ -199,7 +195,7 @@ impl Connection {
 
     /// Sends a request to an instance, again if need and rule allow it, and its answer back.
     async fn exchange(&mut self, pending: &mut Pending) -> Next {
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::patient_if(pending.asked.expects_events);
         loop {
             // An h2c instance gets the body in another framing.
             if pending.route.protocol == Protocol::Http1 {
@@ -240,8 +236,10 @@ impl Connection {
                 relay.give_back(&pending.upload, &self.worker);
                 return Next::Request;
             }
-            if let End::Stream = end {
-                return Box::pin(self.stream(relay, pending)).await;
+            match end {
+                End::Stream => return Box::pin(self.stream(relay, pending)).await,
+                End::Awaited => return Box::pin(self.awaited(relay, pending)).await,
+                _ => {}
             }
             let End::NoAnswer = end else {
                 return Box::pin(self.ended(relay, end, pending)).await;
@@ -263,7 +261,7 @@ impl Connection {
     async fn ended(&mut self, relay: Relay, end: End, pending: &mut Pending) -> Next {
         match end {
             End::Answered { keep_alive } => self.answered(relay, pending, keep_alive).await,
-            End::ClientGone | End::NoAnswer | End::Stream => Next::Close,
+            End::ClientGone | End::NoAnswer | End::Stream | End::Awaited => Next::Close,
             End::Upgraded => {
                 let (account, upstream, first) = relay.into_upgraded();
                 self.end.notice_silent_death();
@@ -277,84 +275,6 @@ impl Connection {
             }
             End::Cut => self.cut(pending, relay.ends_by_close()),
         }
-    }
-
-    /// What follows the head of a managed event stream.
-    async fn stream(&mut self, relay: Relay, pending: &mut Pending) -> Next {
-        let idle = relay.account.route.limits.idle;
-        let kept = pending.keep(&self.peer);
-        pending.upload.forget(&self.worker.buffers);
-        self.end.notice_silent_death();
-        let (Some(kept), Some((body, cors, plan))) = (kept, relay.into_stream(&self.worker)) else {
-            return Next::Close;
-        };
-        let body = streams::splice(&self.worker, kept, cors, AnswerBody::http1(body));
-        let mut bridge = Bridge::behind_head(pending.asked, body, plan, idle);
-        let upload = &mut pending.upload;
-        let end = poll_fn(|cx| bridge.poll(cx, upload, &mut self.end, &self.worker)).await;
-        let ends_by_close = bridge.ends_by_close();
-        drop(bridge);
-        match end {
-            BridgeEnd::Over(End::Answered { keep_alive }) => self.follow(pending, keep_alive).await,
-            BridgeEnd::Over(End::Cut) => self.cut(pending, ends_by_close),
-            BridgeEnd::Over(_) | BridgeEnd::NoAnswer { .. } => Next::Close,
-        }
-    }
-
-    /// The same with an h2c instance. None: the request goes out once more.
-    async fn bridge(
-        &mut self,
-        pending: &mut Pending,
-        account: Account,
-        sender: Sender,
-        attempts: &mut Attempts,
-    ) -> Option<Next> {
-        let idle = account.route.limits.idle;
-        let (worker, peer) = (Rc::clone(&self.worker), self.peer);
-        let kept = pending
-            .asked
-            .may_be_managed
-            .then(|| pending.keep(&peer))
-            .flatten();
-        let mut bridge = match pending.h2c_request(&peer) {
-            Ok(request) => Bridge::new(pending.asked, &pending.upload, idle, |body| {
-                let request = request.map(|none| body.unwrap_or(none));
-                Box::pin(async move {
-                    let sent = h2c::send(Rc::clone(&worker), account, sender, request, peer);
-                    let answer = sent.await?;
-                    Ok(match kept {
-                        Some(kept) => streams::manage(&worker, || Some(kept), answer),
-                        None => answer,
-                    })
-                })
-            }),
-            Err(answer) => return Some(self.refuse(answer, pending).await),
-        };
-        let upload = &mut pending.upload;
-        let end = poll_fn(|cx| bridge.poll(cx, upload, &mut self.end, &self.worker)).await;
-        let ends_by_close = bridge.ends_by_close();
-        drop(bridge);
-        Some(match end {
-            BridgeEnd::Over(End::Answered { keep_alive }) => self.follow(pending, keep_alive).await,
-            BridgeEnd::Over(End::Own(answer)) => self.refuse(answer, pending).await,
-            BridgeEnd::Over(End::Cut) => self.cut(pending, ends_by_close),
-            BridgeEnd::Over(_) => Next::Close,
-            BridgeEnd::NoAnswer { account, sent } => {
-                let repeat = Repeat {
-                    whole: pending.bodiless,
-                    unsent: !sent && pending.bodiless,
-                    ..pending.repeat()
-                };
-                if attempts.again(&account, true, repeat) {
-                    return None;
-                }
-                account.broke();
-                account.failed();
-                let app = &account.route.app;
-                let text = format!("{app} closed the connection without an answer.");
-                self.refuse(Answer::new(502, text), pending).await
-            }
-        })
     }
 
     /// The answer has gone; what is left is the rest of a request that was answered early.

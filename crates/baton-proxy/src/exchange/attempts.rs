@@ -32,6 +32,15 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// A browser gives up an event stream for good that is answered with an error: such a request is
+    /// held for as long as it takes (Streams.md §1.1).
+    pub(crate) fn patient_if(patient: bool) -> Attempts {
+        Attempts {
+            held: Held::patient_if(patient),
+            ..Attempts::default()
+        }
+    }
+
     pub(crate) fn reuse(&self, repeat: Repeat) -> Reuse {
         let repeatable = repeat.idempotent && repeat.whole;
         match (self.known_dead, repeatable) {

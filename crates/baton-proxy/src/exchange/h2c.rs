@@ -87,12 +87,11 @@ impl FieldSink for HeaderMap {
 /// Sends to an h2c instance; the answer's body counts and is watched like every other.
 pub(crate) async fn send(
     worker: Rc<WorkerContext>,
-    account: Account,
+    account: Rc<Account>,
     mut sender: Sender,
     request: http::Request<RequestBody>,
     peer: Peer,
 ) -> Result<Response<AnswerBody>, NoAnswer> {
-    let account = Rc::new(account);
     let no_answer = |why, body| NoAnswer {
         account: Rc::clone(&account),
         why,

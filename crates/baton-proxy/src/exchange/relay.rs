@@ -3,7 +3,6 @@
 //! Both directions go on at the same time, each as far as the other side takes it. What one socket
 //! gives is written to the other at once; a buffer is held only for what was not taken.
 
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use crate::answer::Answer;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
 use crate::exchange::recode::recode;
-use crate::exchange::response::{self, Client, Coding, Plan};
+use crate::exchange::response::{self, Client, Coding};
 use crate::exchange::upload::{Stopped, Upload};
 use crate::h1::write::LAST_CHUNK;
 use crate::h1::{
@@ -23,8 +22,9 @@ use crate::h1::{
 use crate::io::{ClientEnd, Gone, poll_read_some};
 use crate::sse::Cors;
 use crate::streams;
-use crate::upstream::h1::AnswerStream;
 use crate::worker::WorkerContext;
+
+mod leaving;
 
 /// 1xx answers to one request; more are a broken app.
 const MAX_INTERIM: u8 = 32;
@@ -54,6 +54,8 @@ pub(crate) struct Asked {
     pub(crate) expect_continue: bool,
     /// An event stream that answers is managed.
     pub(crate) may_be_managed: bool,
+    /// And the client waits for one.
+    pub(crate) expects_events: bool,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,8 @@ pub(crate) enum End {
     Upgraded,
     /// The client has the head of a managed event stream.
     Stream,
+    /// The client waits for events, and nothing has come from the instance for a while.
+    Awaited,
     ClientGone,
     /// The instance closed the connection before a byte of an answer.
     NoAnswer,
@@ -484,6 +488,10 @@ impl Relay {
         upload: &Upload,
         client: &mut ClientEnd,
     ) -> Result<(), End> {
+        if self.asked.expects_events && !self.answer.received && upload.is_done() {
+            let late = client.timer.poll_passed(cx, self.moved + streams::AWAITED);
+            return if late { Err(End::Awaited) } else { Ok(()) };
+        }
         let idle = self.account.route.limits.idle;
         // An event stream has nothing to say for hours; a client that does not read what was said
         // is another matter.
@@ -501,50 +509,5 @@ impl Relay {
             )));
         }
         Err(self.failed(504, "did not answer in time"))
-    }
-
-    /// The exchange is over and its request was read to the end: the instance's connection goes back
-    /// to the pool if nothing is left on it.
-    pub(crate) fn give_back(self, upload: &Upload, worker: &WorkerContext) {
-        if self.answer.reusable && upload.is_done() && !upload.is_abandoned() {
-            worker
-                .upstreams
-                .give(self.account.instance(), self.upstream, self.answer.timeout);
-        }
-    }
-
-    /// What is read next is no longer for the relay.
-    fn leaves_here(&self) -> bool {
-        self.answer.upgraded || self.answer.begins.is_some()
-    }
-
-    /// For a managed stream: the rest of the answer, what its head allowed the client, and how its
-    /// body goes there.
-    pub(crate) fn into_stream(
-        self,
-        worker: &Rc<WorkerContext>,
-    ) -> Option<(AnswerStream, Cors, Plan)> {
-        let AnswerState {
-            mut input,
-            decoder,
-            begins,
-            coding,
-            keep_alive,
-            ..
-        } = self.answer;
-        let body =
-            AnswerStream::behind_head(worker, self.account, self.upstream, input.rest(), decoder?);
-        input.release(&worker.buffers);
-        Some((body, begins?, Plan { coding, keep_alive }))
-    }
-
-    /// For a tunnel: the instance's socket, and what it has sent after its 101.
-    pub(crate) fn into_upgraded(self) -> (Account, TcpStream, Buffer) {
-        (self.account, self.upstream, self.answer.input)
-    }
-
-    /// The answer went to a client that can only tell its end by the end of the connection.
-    pub(crate) fn ends_by_close(&self) -> bool {
-        self.answer.coding == Coding::Raw && !self.answer.keep_alive
     }
 }

@@ -96,18 +96,15 @@ where
     let bodiless = request.body == BodyLength::Empty;
     let may_be_managed = streams::may_be_managed(&route, request.method, request.target, bodiless);
     let mut body = (!bodiless).then(|| limited(body, route.limits.body));
-    let managed = |answer| {
-        if !may_be_managed {
-            return answer;
-        }
-        let kept = || Kept::http2(request.host, request.target, &parts.headers, *peer);
-        streams::manage(worker, kept, answer)
-    };
-    let is_asked_plain = |route: &Route| {
-        let accept = parts.headers.get(http::header::ACCEPT);
-        streams::is_asked_plain(route, request.target, accept.map(HeaderValue::as_bytes))
-    };
-    let mut attempts = Attempts::default();
+    let kept = || Kept::http2(request.host, request.target, &parts.headers, *peer);
+    let accept = parts
+        .headers
+        .get(http::header::ACCEPT)
+        .map(HeaderValue::as_bytes);
+    let expects_events = may_be_managed && streams::accepts_events(accept);
+    let is_asked_plain =
+        |route: &Route| may_be_managed && streams::is_asked_plain(route, request.target, accept);
+    let mut attempts = Attempts::patient_if(expects_events);
     loop {
         let mut repeat = Repeat {
             safe: request.is_safe(),
@@ -129,35 +126,46 @@ where
             .await
             .map_err(|why| why.answer())?,
         };
-        let account = Account::new(place.route, place.guard);
-        let (failed, reused) = match place.connection {
+        let account = Rc::new(Account::new(place.route, place.guard));
+        let (answered, reused) = match place.connection {
             Connection::Http1 { stream, reused } => {
-                let plain = may_be_managed && is_asked_plain(&account.route);
+                let plain = is_asked_plain(&account.route);
                 let head = http1_head(&request, &account.route, peer, parts, plain);
                 let asked = Asked {
                     head_only: request.method == "HEAD",
                     behind_proxy: peer.trusted,
                     body: request.body,
                 };
-                match h1::send(worker, account, stream, head, body.take(), asked).await {
-                    Ok((parts, stream)) => {
-                        let answer = Response::from_parts(parts, AnswerBody::http1(stream));
-                        return Ok(managed(answer));
-                    }
-                    Err(failed) => (failed, reused),
-                }
+                let (context, body) = (Rc::clone(worker), body.take());
+                let sent = h1::send(context, Rc::clone(&account), stream, head, body, asked);
+                let sent = async { sent.await.map(AnswerBody::of_http1) };
+                let answered = if expects_events {
+                    streams::ask(worker, kept(), account, sent).await
+                } else {
+                    sent.await
+                };
+                (answered, reused)
             }
             Connection::H2c(sender) => {
                 let mut outgoing =
                     h2c::request(&request, &account.route, peer, &parts.headers, body.take())?;
-                if may_be_managed && is_asked_plain(&account.route) {
+                if is_asked_plain(&account.route) {
                     h2c::ask_plain(&mut outgoing);
                 }
-                match h2c::send(Rc::clone(worker), account, sender, outgoing, *peer).await {
-                    Ok(answer) => return Ok(managed(answer)),
-                    Err(failed) => (failed, true),
-                }
+                let (context, peer) = (Rc::clone(worker), *peer);
+                let sent = h2c::send(context, Rc::clone(&account), sender, outgoing, peer);
+                let answered = if expects_events {
+                    streams::ask(worker, kept(), account, sent).await
+                } else {
+                    sent.await
+                };
+                (answered, true)
             }
+        };
+        let failed = match answered {
+            Ok(answer) if may_be_managed => return Ok(streams::manage(worker, kept, answer)),
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
         };
         let account = failed.account;
         match failed.why {
@@ -264,6 +272,13 @@ fn http1_head(
 impl AnswerBody {
     pub(crate) fn http1(stream: AnswerStream) -> AnswerBody {
         AnswerBody(Kind::Http1(Box::new(stream)))
+    }
+
+    /// The whole answer.
+    pub(crate) fn of_http1(
+        (parts, stream): (http::response::Parts, AnswerStream),
+    ) -> Response<AnswerBody> {
+        Response::from_parts(parts, AnswerBody::http1(stream))
     }
 
     pub(crate) fn spliced(splice: Splice) -> AnswerBody {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::half::Half;
 use super::rule::StreamMode;
-use super::splice::Splice;
+use super::splice::{Head, Splice};
 use crate::instance::Instance;
 
 impl Splice {
@@ -16,19 +16,21 @@ impl Splice {
         drop(table);
         let Some(route) = route.flatten() else {
             // The app has been taken away. Whoever comes back is told so.
-            return self.come_back();
+            return self.is_nowhere();
         };
         // The counters are one and the same over all tables of a route; if not, those stay that the
         // stream was counted in.
         if Arc::ptr_eq(&route.counters, &self.route.counters) {
             self.route = route;
         } else {
-            return self.come_back();
+            return self.is_nowhere();
         }
         self.comes_back = false;
         match self.mode {
             StreamMode::Union => self.join(),
             StreamMode::Cut => self.follow(),
+            // Who has nothing yet can be told nothing: its request moves on.
+            StreamMode::Reconnect if matches!(self.head, Head::Awaited) => self.follow(),
             StreamMode::Reconnect => self.stay(),
             StreamMode::Drain => {}
         }
@@ -114,7 +116,7 @@ impl Splice {
 
     /// A half has had its headers.
     pub(super) fn opened(&mut self, at: usize) {
-        if self.mode == StreamMode::Cut && at > 0 {
+        if self.mode != StreamMode::Union && at > 0 {
             self.leave(0, true);
         }
     }

@@ -11,6 +11,7 @@
 //! | `terms` | which requests may become managed streams, and what their route says about them |
 //! | `kept` | the client's request, to be asked again |
 //! | `splice` | one client's stream: its halves as one body of whole events |
+//! | `head` | its head, which may come late; the heads that may join it |
 //! | `look` | what a new routing table means for it: which halves it opens, which ones end |
 //! | `half` | one half: what one instance says |
 //! | `opening` | asking an instance for its half; how many at once, how soon again |
@@ -18,6 +19,7 @@
 //! What happens to the bytes is in [`sse`](crate::sse), without IO.
 
 mod half;
+mod head;
 mod kept;
 mod look;
 mod opening;
@@ -33,10 +35,11 @@ use crate::exchange::stream::{AnswerBody, lines_of};
 use crate::sse::{Cors, acceptable_half};
 use crate::worker::WorkerContext;
 
+pub(crate) use head::{AWAITED, ask, await_any};
 pub(crate) use kept::{Kept, plain};
 pub(crate) use opening::Pace;
 pub(crate) use splice::Splice;
-pub(crate) use terms::{Terms, is_asked_plain, may_be_managed};
+pub(crate) use terms::{Terms, accepts_events, is_asked_plain, may_be_managed};
 
 /// Whether a request's answer can be managed: what its client is allowed by its head, if so. A cookie
 /// that the first answer sets reaches the client, so that it does no harm.

@@ -106,14 +106,14 @@ async fn answered(
     peer: Peer,
 ) -> Option<Response<AnswerBody>> {
     match written {
-        Written::Http1(head) => over_http1(&worker, &route, &instance, head).await,
+        Written::Http1(head) => over_http1(&worker, &route, &instance, head, peer).await,
         Written::H2c(request) => {
             let guard = instance.stream_guard()?;
             let found = hold::open(&worker, Protocol::H2c, &guard, Reuse::Any).await;
             let Connection::H2c(sender) = found.ok()? else {
                 return None;
             };
-            let account = Account::half(route, guard);
+            let account = Rc::new(Account::half(route, guard));
             crate::exchange::h2c::send(worker, account, sender, *request, peer)
                 .await
                 .ok()
@@ -127,10 +127,11 @@ async fn over_http1(
     route: &Arc<Route>,
     instance: &Arc<Instance>,
     head: Vec<u8>,
+    peer: Peer,
 ) -> Option<Response<AnswerBody>> {
     let asked = Asked {
         head_only: false,
-        behind_proxy: false,
+        behind_proxy: peer.trusted,
         body: BodyLength::Empty,
     };
     for reuse in [Reuse::Any, Reuse::Never { careful: false }] {
@@ -139,11 +140,10 @@ async fn over_http1(
         let Connection::Http1 { stream, reused } = found.ok()? else {
             return None;
         };
-        let account = Account::half(Arc::clone(route), guard);
-        match h1::send(worker, account, stream, head.clone(), None, asked).await {
-            Ok((parts, stream)) => {
-                return Some(Response::from_parts(parts, AnswerBody::http1(stream)));
-            }
+        let account = Rc::new(Account::half(Arc::clone(route), guard));
+        let context = Rc::clone(worker);
+        match h1::send(context, account, stream, head.clone(), None, asked).await {
+            Ok(answer) => return Some(AnswerBody::of_http1(answer)),
             Err(failed) if reused && matches!(failed.why, Why::Closed { .. }) => {}
             Err(_) => return None,
         }

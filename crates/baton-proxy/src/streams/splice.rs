@@ -10,16 +10,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Response;
 use hyper::body::Frame;
 use tokio::sync::futures::OwnedNotified;
 
 use super::half::{Half, Read, Source};
 use super::kept::Kept;
-use super::opening::{self, Written};
+use super::opening::{self, Asking, Written};
 use super::rule::StreamMode;
 use super::terms::Terms;
 use crate::exchange::account::Account;
-use crate::exchange::stream::{AnswerBody, lines_of};
+use crate::exchange::stream::AnswerBody;
 use crate::instance::Instance;
 use crate::io::Timer;
 use crate::random::random;
@@ -40,8 +41,7 @@ pub(crate) struct Splice {
     kept: Kept,
     pub(super) mode: StreamMode,
     grace: Duration,
-    /// What the client's head allowed other origins.
-    cors: Cors,
+    pub(super) head: Head,
     pub(super) union: Union,
     /// The one that the client's answer came from is the first, until it leaves.
     pub(super) halves: Vec<Half>,
@@ -58,6 +58,18 @@ pub(crate) struct Splice {
     turn: usize,
 }
 
+/// What the client knows.
+pub(super) enum Head {
+    /// Nothing: no half has answered yet.
+    Awaited,
+    /// It is about to get this one.
+    Begins(Box<http::response::Parts>, Cors),
+    /// It is about to get this answer, which is no stream.
+    Other(Box<Response<AnswerBody>>),
+    /// It has the head, which allowed other origins so much.
+    Sent(Cors),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Clean,
@@ -65,7 +77,8 @@ enum Ending {
 }
 
 impl Splice {
-    /// `body`: the answer of the instance that took the client's request.
+    /// `body`: the answer of the instance that took the client's request, behind a head that the client
+    /// gets in any case.
     pub(crate) fn new(
         worker: &Rc<WorkerContext>,
         kept: Kept,
@@ -74,11 +87,36 @@ impl Splice {
         account: &Account,
         body: AnswerBody,
     ) -> Splice {
+        let source = Source::Open(body);
+        Splice::with(worker, kept, terms, Head::Sent(cors), account, source)
+    }
+
+    /// The instance has the client's request and has not answered: some apps send their headers only
+    /// with the first event.
+    pub(super) fn awaiting(
+        worker: &Rc<WorkerContext>,
+        kept: Kept,
+        terms: Terms,
+        account: &Account,
+        asking: Asking,
+    ) -> Splice {
+        let source = Source::Asked(asking, Instant::now());
+        Splice::with(worker, kept, terms, Head::Awaited, account, source)
+    }
+
+    fn with(
+        worker: &Rc<WorkerContext>,
+        kept: Kept,
+        terms: Terms,
+        head: Head,
+        account: &Account,
+        source: Source,
+    ) -> Splice {
         account.becomes_managed();
         let (route, instance) = (Arc::clone(&account.route), Arc::clone(account.instance()));
         let sent = kept.last_event_id();
         let mut union = Union::new(sent.as_deref(), terms.drop_on_attach);
-        let half = Half::new(instance, Source::Open(body));
+        let half = Half::new(instance, source);
         union.open(half.key());
         let mut halves = Vec::with_capacity(1);
         halves.push(half);
@@ -89,7 +127,7 @@ impl Splice {
             kept,
             mode: terms.mode,
             grace: terms.grace,
-            cors,
+            head,
             union,
             halves,
             fresh: true,
@@ -149,7 +187,7 @@ impl Splice {
             at += 1;
         }
         self.let_go(cx);
-        if self.comes_back && self.halves.is_empty() {
+        if self.comes_back && self.halves.is_empty() && matches!(self.head, Head::Sent(_)) {
             let retry = sse::reconnect_delay(random());
             self.note.extend_from_slice(&sse::closing(retry));
             self.route
@@ -177,7 +215,7 @@ impl Splice {
                         opening::ask(&self.worker, route, &half.instance, written, peer, turn);
                     half.source = Source::Asked(asking, Instant::now());
                 }
-                Err(why) => return self.fall_back(&why.to_string()),
+                Err(why) => return self.refused(at, &why.to_string()),
             }
         }
         let Source::Asked(asking, begun) = &mut half.source else {
@@ -190,22 +228,18 @@ impl Splice {
                     self.attached(at);
                 }
             }
-            Poll::Ready(Some(answer)) => {
-                let (parts, body) = answer.into_parts();
-                let fields: Vec<_> = lines_of(&parts.headers).collect();
-                let status = parts.status.as_u16();
-                match sse::acceptable_half(status, fields.iter().copied(), &self.cors) {
-                    Ok(()) => {
-                        half.begin(body);
-                        self.union.open(half.key());
-                        self.attached(at);
-                        self.opened(at);
-                    }
-                    Err(why) => self.fall_back(&why.to_string()),
-                }
-            }
+            Poll::Ready(Some(answer)) => self.answered(at, answer),
             Poll::Ready(None) => self.again(at),
         }
+    }
+
+    /// A half's head has come.
+    pub(super) fn begin(&mut self, at: usize, body: AnswerBody) {
+        let half = &mut self.halves[at];
+        half.begin(body);
+        self.union.open(half.key());
+        self.attached(at);
+        self.opened(at);
     }
 
     fn attached(&mut self, at: usize) {
@@ -374,7 +408,7 @@ impl Splice {
     }
 
     /// It no longer wants a half on every instance.
-    fn leave_gauges(&mut self) {
+    pub(super) fn leave_gauges(&mut self) {
         if self.mode == StreamMode::Union {
             self.route.counters.streams.union.fetch_sub(1, Relaxed);
         }

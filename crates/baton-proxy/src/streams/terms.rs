@@ -46,11 +46,15 @@ pub(crate) fn may_be_managed(route: &Route, method: &str, target: &str, bodiless
 /// Whether the app is asked not to compress its answer, since events cannot be found in compressed
 /// bytes: where a rule expects a stream, and where the client does.
 pub(crate) fn is_asked_plain(route: &Route, target: &str, accept: Option<&[u8]>) -> bool {
+    route.stream_rule(target).is_some() || accepts_events(accept)
+}
+
+/// Whether the client waits for events: EventSource says so.
+pub(crate) fn accepts_events(accept: Option<&[u8]>) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
-    route.stream_rule(target).is_some()
-        || accept.is_some_and(|accept| {
-            accept
-                .windows(EVENTS.len())
-                .any(|part| part.eq_ignore_ascii_case(EVENTS))
-        })
+    accept.is_some_and(|accept| {
+        accept
+            .windows(EVENTS.len())
+            .any(|part| part.eq_ignore_ascii_case(EVENTS))
+    })
 }

@@ -66,15 +66,14 @@ pub(crate) enum Why {
 
 /// Sends a request; its answer's head, and the rest as a body.
 pub(crate) async fn send(
-    worker: &Rc<WorkerContext>,
-    account: Account,
+    worker: Rc<WorkerContext>,
+    account: Rc<Account>,
     stream: TcpStream,
     head: Vec<u8>,
     body: Option<RequestBody>,
     asked: Asked,
 ) -> Result<(http::response::Parts, AnswerStream), NoAnswer> {
     let stream = Rc::new(stream);
-    let account = Rc::new(account);
     let state = Rc::new(Cell::new(Sending::Going));
     let progress = Progress::new();
     let upload = Sender {
@@ -91,7 +90,7 @@ pub(crate) async fn send(
     };
     let mut upload = Box::pin(upload);
     let mut answer = AnswerStream {
-        worker: Rc::clone(worker),
+        worker,
         account,
         stream: Some(stream),
         input: BytesMut::new(),
@@ -136,14 +135,14 @@ impl AnswerStream {
     /// `input`: what came behind that head.
     pub(crate) fn behind_head(
         worker: &Rc<WorkerContext>,
-        account: Account,
+        account: Rc<Account>,
         stream: TcpStream,
         input: &[u8],
         decoder: BodyDecoder,
     ) -> AnswerStream {
         AnswerStream {
             worker: Rc::clone(worker),
-            account: Rc::new(account),
+            account,
             stream: Some(Rc::new(stream)),
             input: BytesMut::from(input),
             decoder,
@@ -157,6 +156,20 @@ impl AnswerStream {
             timer: Timer::default(),
             progress: Progress::new(),
         }
+    }
+
+    /// The answer to a request that has gone whole on `stream` and of which no byte has come. None:
+    /// the instance has closed the connection, or said what is no HTTP.
+    pub(crate) async fn awaited(
+        worker: Rc<WorkerContext>,
+        account: Rc<Account>,
+        stream: TcpStream,
+        asked: Asked,
+    ) -> Option<(http::response::Parts, AnswerStream)> {
+        let nothing = BodyDecoder::new(BodyLength::Empty);
+        let mut answer = AnswerStream::behind_head(&worker, account, stream, &[], nothing);
+        let parts = poll_fn(|cx| answer.poll_head(cx, asked, 1)).await.ok()?;
+        Some((parts, answer))
     }
 }
 

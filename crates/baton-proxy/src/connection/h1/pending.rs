@@ -169,6 +169,7 @@ pub(super) fn admit(
             upgrade: request.upgrade.is_some(),
             expect_continue: head.expect_continue,
             may_be_managed: may_be_managed(head, route),
+            expects_events: may_be_managed(head, route) && streams::accepts_events(accept),
         },
         safe: request.is_safe(),
         idempotent: request.is_idempotent(),

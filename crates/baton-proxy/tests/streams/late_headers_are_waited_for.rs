@@ -1,0 +1,118 @@
+//! Some apps send their headers only with the first event.
+
+use std::time::{Duration, Instant};
+
+use baton_proxy::{Mode, StreamMode};
+
+use crate::kit::{Front, PATIENCE, Plan, Wire, eventually};
+use crate::source::{EVENTS, Listener, Source, attach, plan};
+
+const UNION: StreamMode = StreamMode::Union;
+
+fn late() -> Source {
+    Source::greeting(|_| String::new())
+}
+
+fn first(event: &str) -> Vec<u8> {
+    format!("{EVENTS}{:x}\r\n{event}\r\n", event.len()).into()
+}
+
+fn ask(front: &Front) -> Wire {
+    let mut wire = front.client();
+    wire.send("GET /sse HTTP/1.1\r\nHost: a.test\r\nAccept: text/event-stream\r\n\r\n");
+    wire
+}
+
+#[test]
+fn a_half_without_headers_counts_after_its_grace() {
+    let (blue, green) = (Source::start(), late());
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = Listener::open(&front);
+    let mut with = plan(UNION, &[&blue], &[&blue, &green]);
+    with.streams[0].attach_grace = Duration::from_millis(300);
+    // The terms of a stream are those that it began with.
+    let begun = Instant::now();
+    attach(&front, with);
+    assert!(begun.elapsed() >= Duration::from_millis(1900));
+    green.emit_raw(&first("data: at last\n\n"));
+    assert_eq!(client.next().unwrap(), "data: at last\n\n");
+    blue.emit("data: blue\n\n");
+    assert_eq!(client.data(), "blue");
+}
+
+#[test]
+fn late_headers_are_waited_for() {
+    let (blue, green) = (late(), late());
+    let mut both = plan(UNION, &[&blue], &[&blue, &green]);
+    both.limits.idle = Duration::from_millis(400);
+    let front = Front::start(both);
+    let mut client = ask(&front);
+    green.await_requests(1);
+    assert_eq!(
+        blue.instance().in_flight(),
+        0,
+        "no drain of requests waits for it"
+    );
+    std::thread::sleep(Duration::from_millis(500));
+    // Whoever speaks first.
+    green.emit_raw(&first("data: green\n\n"));
+    let head = client.head();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.field("content-type"), Some("text/event-stream"));
+    assert_eq!(client.chunk(), b"data: green\n\n");
+    blue.emit_raw(&first("data: blue\n\n"));
+    assert_eq!(client.chunk(), b"data: blue\n\n");
+}
+
+#[test]
+fn a_late_answer_that_is_no_stream_is_the_answer() {
+    let blue = late();
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = ask(&front);
+    eventually("it is a stream for all we know", || {
+        blue.instance().streams() == 1
+    });
+    blue.emit_raw(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.text()), (403, "no"));
+    // And the connection goes on.
+    client.send("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    blue.await_requests(2);
+}
+
+#[test]
+fn a_request_without_an_answer_moves_on_with_the_switch() {
+    for mode in [StreamMode::Reconnect, StreamMode::Cut, UNION] {
+        let (blue, green) = (late(), late());
+        let front = Front::start(plan(mode, &[&blue], &[&blue]));
+        let mut client = ask(&front);
+        eventually("it waits", || blue.instance().streams() == 1);
+        front.publish(plan(mode, &[&green], &[&green]));
+        green.await_requests(1);
+        blue.instance().close();
+        blue.instance().close_streams();
+        eventually("blue is left", || blue.instance().streams() == 0);
+        green.emit_raw(&first("data: green\n\n"));
+        assert_eq!(client.head().status(), 200, "{mode:?}");
+        assert_eq!(client.chunk(), b"data: green\n\n");
+    }
+}
+
+#[test]
+fn a_browser_is_never_answered_with_an_error_meanwhile() {
+    let blue = Source::start();
+    let held = |instances: &[&Source]| Plan {
+        mode: Mode::Hold,
+        max_wait: Duration::from_millis(50),
+        ..plan(UNION, instances, instances)
+    };
+    let front = Front::start(held(&[&blue]));
+    let mut client = ask(&front);
+    // Others are told.
+    assert_eq!(front.get("/").status(), 503);
+    front.publish(held(&[]));
+    std::thread::sleep(Duration::from_millis(200));
+    front.publish(plan(UNION, &[&blue], &[&blue]));
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(client.head().status(), 200);
+}
