@@ -1,10 +1,11 @@
 //! What Baton tells an app about its client: `X-Real-IP`, `X-Forwarded-For`, `-Proto`, `-Host`.
 //!
-//! From a trusted proxy they are kept and added to; what anyone else sent of them is replaced, and so
-//! are all other `X-Forwarded-*` and `Forwarded` (RFC 7239), which an app could believe as well.
+//! From a trusted proxy they are kept and added to. One that sends no `X-Real-IP` has named its client in
+//! `X-Forwarded-For`: the last address there that is not a trusted proxy itself, since anyone can have
+//! written what stands before it. What anyone else sent of these fields is replaced, and so are all other `X-Forwarded-*` and `Forwarded` (RFC 7239), which an app could believe as well.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
@@ -72,11 +73,33 @@ impl<'b> Forwarded<'b> {
                 .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
     }
 
+    /// The client as `X-Forwarded-For` has it; its first address where all are trusted proxies. None
+    /// where the last of them is no address.
+    fn last_untrusted(&self, peer: &Peer) -> Option<IpAddr> {
+        let mut client = None;
+        let all = self.chain.iter().rev().flat_map(|line| {
+            let parts = line.rsplit(|byte| *byte == b',');
+            parts.map(<[u8]>::trim_ascii)
+        });
+        for part in all.filter(|part| !part.is_empty()) {
+            let Some(ip) = read_ip(part) else { break };
+            client = Some(ip);
+            if !peer.trusts(ip) {
+                break;
+            }
+        }
+        client
+    }
+
     /// Writes the four fields.
     pub(crate) fn write(&self, peer: &Peer, host: &str, sink: &mut impl FieldSink) {
         let mut space = [0; IP_LENGTH];
         let address = write_ip(peer.ip(), &mut space);
-        sink.field("X-Real-IP", &[self.real_ip.unwrap_or(address)]);
+        let mut real_space = [0; IP_LENGTH];
+        let real = self
+            .real_ip
+            .or_else(|| Some(write_ip(self.last_untrusted(peer)?, &mut real_space)));
+        sink.field("X-Real-IP", &[real.unwrap_or(address)]);
         let mut chain: SmallVec<[&[u8]; 8]> = SmallVec::new();
         for part in self.chain.iter().filter(|part| !part.is_empty()) {
             chain.push(part);
@@ -116,16 +139,30 @@ fn write_ip(ip: IpAddr, space: &mut [u8; IP_LENGTH]) -> &[u8] {
     &space[..IP_LENGTH - left]
 }
 
+/// An address, perhaps with a port: some proxies write `203.0.113.9:4711` or `[2001:db8::1]:4711`.
+fn read_ip(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse::<IpAddr>()
+        .ok()
+        .or_else(with_port)
+        .map(|ip| ip.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Forwarded, concerns_forwarding};
     use crate::io::Peer;
 
     fn written(trusted: bool, sent: &[(&str, &str)]) -> (String, Vec<String>) {
+        let nets = ["10.0.0.0/8", "203.0.113.9/32", "fd00::/8"];
+        let nets: Vec<ipnet::IpNet> = nets.iter().map(|net| net.parse().unwrap()).collect();
         let peer = Peer {
             address: "[::ffff:203.0.113.9]:4711".parse().unwrap(),
             secure: false,
             trusted,
+            trusted_proxies: nets.leak(),
         };
         let mut forwarded = Forwarded::default();
         let passed = sent
@@ -180,6 +217,34 @@ mod tests {
              X-Forwarded-For: 198.51.100.7, 10.0.0.1, 203.0.113.9\r\n\
              X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example.com\r\n"
         );
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
+        let real = |chain: &[&str]| {
+            let sent: Vec<_> = chain
+                .iter()
+                .map(|line| ("x-forwarded-for", *line))
+                .collect();
+            let (written, _) = written(true, &sent);
+            let line = written.lines().next().unwrap();
+            line.strip_prefix("X-Real-IP: ").unwrap().to_owned()
+        };
+        assert_eq!(real(&["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(real(&["1.2.3.4, 198.51.100.7, 10.0.0.1"]), "198.51.100.7");
+        assert_eq!(
+            real(&["1.2.3.4,198.51.100.7", "10.0.0.1", "fd00::1"]),
+            "198.51.100.7"
+        );
+        assert_eq!(real(&["198.51.100.7:4711"]), "198.51.100.7");
+        assert_eq!(
+            real(&["[2001:db8::1]:4711, ::ffff:10.0.0.1"]),
+            "2001:db8::1"
+        );
+        assert_eq!(real(&["10.0.0.9, 10.0.0.1"]), "10.0.0.9");
+        assert_eq!(real(&["unknown, 10.0.0.1"]), "10.0.0.1");
+        assert_eq!(real(&["198.51.100.7, unknown"]), "203.0.113.9");
+        assert_eq!(real(&[]), "203.0.113.9");
     }
 
     #[test]

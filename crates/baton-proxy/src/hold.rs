@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::answer::Answer;
 use crate::instance::{Guard, Instance};
 use crate::route::{Mode, Protocol, Route};
+use crate::sessions::Claims;
 use crate::upstream::pool::{self, Reuse};
 use crate::upstream::{self, h2c};
 use crate::worker::WorkerContext;
@@ -83,6 +84,8 @@ impl NoPlace {
 pub(crate) struct Held {
     since: Option<Instant>,
     pause: Duration,
+    /// The sessions that the request names.
+    pub(crate) claims: Claims,
     /// It never ends without a place.
     patient: bool,
 }
@@ -92,6 +95,7 @@ impl Default for Held {
         Held {
             since: None,
             pause: FIRST_PAUSE,
+            claims: Claims::default(),
             patient: false,
         }
     }
@@ -146,14 +150,24 @@ impl Held {
 }
 
 /// The place that needs no waiting: an idle connection to the least busy instance. None: [`find`].
-pub(crate) fn find_now(worker: &WorkerContext, route: &Arc<Route>, reuse: Reuse) -> Option<Place> {
+pub(crate) fn find_now(
+    worker: &WorkerContext,
+    route: &Arc<Route>,
+    reuse: Reuse,
+    held: &Held,
+) -> Option<Place> {
     if route.mode != Mode::Serve || route.protocol != Protocol::Http1 {
         return None;
     }
-    let instance = choose(worker, route, &[])?;
+    let (instance, kept) = match keeper(worker, route, &held.claims) {
+        Some(keeper) => (keeper, true),
+        None => (choose(worker, route, &[])?, false),
+    };
     let stream = worker.upstreams.take(instance, reuse)?;
-    let guard = instance.guard()?;
-    worker.upstreams.chosen();
+    let guard = enter(instance, &held.claims, kept)?;
+    if !kept {
+        worker.upstreams.chosen();
+    }
     Some(Place {
         route: Arc::clone(route),
         guard,
@@ -183,7 +197,7 @@ pub(crate) async fn find(
         };
         let why = match route.mode {
             Mode::Hold => NoPlace::Paused(Arc::clone(&route)),
-            Mode::Serve => match try_each(worker, &route, reuse).await {
+            Mode::Serve => match try_each(worker, &route, reuse, &held.claims).await {
                 Ok(place) => {
                     held.end(&route);
                     return Ok(place);
@@ -203,18 +217,26 @@ async fn try_each(
     worker: &Rc<WorkerContext>,
     route: &Arc<Route>,
     reuse: Reuse,
+    claims: &Claims,
 ) -> Result<Place, NoPlace> {
     let mut tried: SmallVec<[*const Instance; 4]> = SmallVec::new();
     let mut refused = false;
-    while let Some(instance) = choose(worker, route, &tried) {
+    let mut keeper = keeper(worker, route, claims);
+    loop {
+        let kept = keeper.is_some();
+        let Some(instance) = keeper.take().or_else(|| choose(worker, route, &tried)) else {
+            break;
+        };
         tried.push(Arc::as_ptr(instance));
         // Closed: a newer table is there, or about to be.
-        let Some(guard) = instance.guard() else {
+        let Some(guard) = enter(instance, claims, kept) else {
             continue;
         };
         match open(worker, route.protocol, &guard, reuse).await {
             Ok(connection) => {
-                worker.upstreams.chosen();
+                if !kept {
+                    worker.upstreams.chosen();
+                }
                 return Ok(Place {
                     route: Arc::clone(route),
                     guard,
@@ -224,6 +246,10 @@ async fn try_each(
             Err(error) => {
                 tracing::debug!(app = %route.app, instance = %instance.id, %error, "no connection");
                 instance.counters.refused.fetch_add(1, Ordering::Relaxed);
+                if guard.is_pinned() {
+                    // Nobody starts it again, and what it kept has gone with it.
+                    worker.shared().sessions.end(instance);
+                }
                 refused = true;
             }
         }
@@ -272,6 +298,28 @@ pub(crate) async fn open(
             Ok(Connection::H2c(sender))
         }
     }
+}
+
+/// The instance that has a session of the request.
+fn keeper<'r>(
+    worker: &WorkerContext,
+    route: &'r Route,
+    claims: &Claims,
+) -> Option<&'r Arc<Instance>> {
+    if claims.is_empty() {
+        return None;
+    }
+    worker.shared().sessions.place(route, claims)
+}
+
+fn enter(instance: &Arc<Instance>, claims: &Claims, kept: bool) -> Option<Guard> {
+    let mut guard = if kept {
+        instance.pinned_guard()
+    } else {
+        instance.guard()
+    }?;
+    guard.claims = claims.clone();
+    Some(guard)
 }
 
 /// The least busy instance that was not tried yet; equally busy ones take turns.

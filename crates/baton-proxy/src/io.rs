@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -22,9 +23,18 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// One of `Settings::trusted_proxies`: what it says about its client is believed.
     pub(crate) trusted: bool,
+    /// All of them: a client may be behind several.
+    pub(crate) trusted_proxies: &'static [IpNet],
 }
 
 impl Peer {
+    /// Whether what comes from this address was passed on by a proxy that is believed.
+    #[must_use]
+    pub(crate) fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&ip))
+    }
+
     /// The address as apps expect it: an IPv4 client of a `[::]` listener is written as IPv4.
     #[must_use]
     pub(crate) fn ip(&self) -> IpAddr {

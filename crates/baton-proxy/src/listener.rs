@@ -251,11 +251,12 @@ fn open(
     context: &Rc<WorkerContext>,
 ) {
     let ip = address.ip().to_canonical();
-    let settings = context.settings();
+    let trusted_proxies = context.shared().trusted_proxies;
     let peer = Peer {
         address,
         secure: tls.is_some(),
-        trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
+        trusted: trusted_proxies.iter().any(|net| net.contains(&ip)),
+        trusted_proxies,
     };
     let (permit, refused) = if peer.trusted {
         (None, false)

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
@@ -25,6 +26,8 @@ use crate::upstream::pool::Upstreams;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// Those of the settings, for as long as the process runs: every connection refers to them.
+    pub(crate) trusted_proxies: &'static [IpNet],
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Shared {
         Shared {
+            trusted_proxies: Box::leak(settings.trusted_proxies.clone().into_boxed_slice()),
             certificates: Arc::new(Certificates::new(settings.certificates.clone())),
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),

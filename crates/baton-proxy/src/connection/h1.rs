@@ -196,6 +196,7 @@ impl Connection {
     /// Sends a request to an instance, again if need and rule allow it, and its answer back.
     async fn exchange(&mut self, pending: &mut Pending) -> Next {
         let mut attempts = Attempts::patient_if(pending.asked.expects_events);
+        attempts.held.claims = std::mem::take(&mut pending.claims);
         loop {
             // An h2c instance gets the body in another framing.
             if pending.route.protocol == Protocol::Http1 {
@@ -207,7 +208,7 @@ impl Connection {
             }
             let repeat = pending.repeat();
             let reuse = attempts.reuse(repeat);
-            let found = hold::find_now(&self.worker, &pending.route, reuse);
+            let found = hold::find_now(&self.worker, &pending.route, reuse, &attempts.held);
             let place = match found {
                 Some(place) => place,
                 None => match Box::pin(self.hold(pending, reuse, &mut attempts.held)).await {

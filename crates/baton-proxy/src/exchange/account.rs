@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::instance::{Guard, Instance};
 use crate::route::Route;
+use crate::websocket::end::EndWebSockets;
+use crate::worker::WorkerContext;
 
 /// The guard of an exchange and what is counted for it; ends both when it is dropped.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(crate) struct Account {
     open: Cell<Open>,
     /// A half of a managed stream: what becomes of that is not decided here.
     managed: Cell<bool>,
+    websocket: Cell<bool>,
 }
 
 /// Which gauge the exchange stands in.
@@ -32,6 +36,7 @@ impl Account {
             guard,
             open: Cell::new(Open::Plain),
             managed: Cell::new(false),
+            websocket: Cell::new(false),
         }
     }
 
@@ -62,8 +67,46 @@ impl Account {
         }
     }
 
+    /// What the answer's fields say about sessions.
+    pub(crate) fn learn<'f>(
+        &self,
+        worker: &WorkerContext,
+        fields: impl Iterator<Item = (&'f str, &'f [u8])>,
+    ) {
+        let sessions = &worker.shared().sessions;
+        sessions.answered(&self.route, self.instance(), &self.guard.claims, fields);
+    }
+
+    /// The request belongs to a session that stays on an instance which takes no others: what it opens
+    /// stays there, too.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.guard.is_pinned()
+    }
+
+    /// The client has done something in the session that its request named.
+    pub(crate) fn session_used(&self, worker: &WorkerContext) {
+        worker.shared().sessions.touch(&self.guard.claims);
+    }
+
+    /// The instance has agreed to another protocol.
+    pub(crate) fn switches_to(&self, protocol: &str) {
+        self.websocket
+            .set(protocol.trim().eq_ignore_ascii_case("websocket"));
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.websocket.get()
+    }
+
     pub(crate) fn upgraded(&self) {
+        self.guard.becomes_tunnel();
         self.enter(Open::WebSocket);
+    }
+
+    /// How this upgraded connection is to end, and since when, if it is.
+    pub(crate) fn websocket_end(&self) -> Option<(EndWebSockets, Instant)> {
+        let ends = self.instance().websocket_ends();
+        ends.since(self.guard.websocket_epoch(), self.guard.is_pinned())
     }
 
     /// Whether quiet is normal: nothing may move for hours.

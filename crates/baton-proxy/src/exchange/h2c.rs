@@ -120,6 +120,7 @@ pub(crate) async fn send(
                 .get(http::header::CONTENT_TYPE)
                 .is_some_and(|media| names_event_stream(media.as_bytes()));
             account.answered(parts.status.as_u16(), events);
+            account.learn(&worker, lines_of(&parts.headers));
             if events && peer.trusted {
                 let name = HeaderName::from_static("x-accel-buffering");
                 let no = HeaderValue::from_static("no");

@@ -352,6 +352,7 @@ impl Relay {
             if !self.asked.upgrade || head.upgrade.is_none() {
                 return Err(self.failed(502, "switched to a protocol that nobody asked for"));
             }
+            self.account.switches_to(head.upgrade.unwrap_or_default());
             response::write_interim(out, head);
             upload.forget(&worker.buffers);
             self.answer.upgraded = true;
@@ -372,8 +373,9 @@ impl Relay {
         self.asked.client.write_head(out, head, plan);
         let events = response::is_event_stream(head);
         self.account.answered(head.status, events);
-        if events && self.asked.may_be_managed {
-            let fields = head.fields.iter().map(|field| (field.name, field.value));
+        let fields = head.fields.iter().map(|field| (field.name, field.value));
+        self.account.learn(worker, fields.clone());
+        if events && self.asked.may_be_managed && !self.account.is_pinned() {
             self.answer.begins = streams::begins(head.status, fields);
             self.answer.ended = self.answer.begins.is_some();
         }

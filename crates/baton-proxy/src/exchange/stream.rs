@@ -105,6 +105,8 @@ where
     let is_asked_plain =
         |route: &Route| may_be_managed && streams::is_asked_plain(route, request.target, accept);
     let mut attempts = Attempts::patient_if(expects_events);
+    let sessions = &worker.shared().sessions;
+    attempts.held.claims = sessions.claims(&route, request.target, lines_of(&parts.headers));
     loop {
         let mut repeat = Repeat {
             safe: request.is_safe(),
@@ -113,7 +115,7 @@ where
             unsent: true,
         };
         let reuse = attempts.reuse(repeat);
-        let found = hold::find_now(worker, &route, reuse);
+        let found = hold::find_now(worker, &route, reuse, &attempts.held);
         let place = match found {
             Some(place) => place,
             None => hold::find(

@@ -37,34 +37,39 @@ use crate::route::{Route, RoutingTable};
 mod names;
 mod table;
 
-use names::{cookie_values, given, is_session_cookie, sockjs_session};
+pub(crate) use names::sockjs_session;
+use names::{cookie_values, given, is_session_cookie};
 use table::{LAST_OWNER, Lesson, TICK, Table, Word};
 
 /// How long a SockJS session is kept that nobody asks for: its clients hear a heartbeat every 25 s, and
 /// servers give up after 5 s without a connection.
 const SOCKJS_KEEP: Duration = Duration::from_secs(60);
 /// Half of what the table can tell apart.
-const LONGEST_KEEP: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+const LONGEST_KEEP: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
 /// `x-baton.sessions`: clients that hold this cookie stay on the instance that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRule {
     /// The cookie's name; upper and lower case differ (RFC 6265 §5.2).
     pub cookie: Box<str>,
-    /// A session that its client has not used for so long is over. At most 24 days.
+    /// A session that its client has not used for so long is over. At most six days.
     pub keep: Duration,
 }
 
-/// The sessions that one request names: keyed hashes, 0 where there is none.
+/// The sessions that one request names. Most name none, and should not pay for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claims(Option<Arc<Named>>);
+
+/// Keyed hashes, 0 where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Claims {
+struct Named {
     cookies: [u64; 2],
     path: u64,
 }
 
 impl Claims {
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Claims::default()
+        self.0.is_none()
     }
 }
 
@@ -144,30 +149,30 @@ impl Sessions {
         target: &str,
         fields: impl Iterator<Item = (&'f str, &'f [u8])>,
     ) -> Claims {
-        let mut claims = Claims::default();
+        let mut named = Named::default();
         if let Some(session) = sockjs_session(target) {
-            claims.path = self.hash(session.as_bytes());
+            named.path = self.hash(session.as_bytes());
         }
         if let Some(rule) = &route.sessions {
             let values = fields
                 .filter(|(name, _)| name.eq_ignore_ascii_case("cookie"))
                 .flat_map(|(_, value)| cookie_values(value, &rule.cookie));
-            for (slot, value) in claims.cookies.iter_mut().zip(values) {
+            for (slot, value) in named.cookies.iter_mut().zip(values) {
                 *slot = self.hash(value);
             }
         }
-        claims
+        Claims((named != Named::default()).then(|| Arc::new(named)))
     }
 
     /// The instance of a route that has one of these sessions.
     pub(crate) fn place<'r>(&self, route: &'r Route, claims: &Claims) -> Option<&'r Arc<Instance>> {
-        let table = self.table.get()?;
+        let (named, table) = (claims.0.as_ref()?, self.table.get()?);
         let now = self.now();
         let keep = route.sessions.as_ref().map_or(Duration::ZERO, |s| s.keep);
         [
-            (claims.path, SOCKJS_KEEP),
-            (claims.cookies[0], keep),
-            (claims.cookies[1], keep),
+            (named.path, SOCKJS_KEEP),
+            (named.cookies[0], keep),
+            (named.cookies[1], keep),
         ]
         .into_iter()
         .filter(|(hash, _)| *hash != 0)
@@ -184,9 +189,9 @@ impl Sessions {
 
     /// Notes that these sessions are in use.
     pub(crate) fn touch(&self, claims: &Claims) {
-        if let (Some(table), false) = (self.table.get(), claims.is_empty()) {
+        if let (Some(named), Some(table)) = (&claims.0, self.table.get()) {
             let now = self.now();
-            for hash in [claims.path, claims.cookies[0], claims.cookies[1]] {
+            for hash in [named.path, named.cookies[0], named.cookies[1]] {
                 if hash != 0 {
                     table.touch(hash, now);
                 }
@@ -206,6 +211,7 @@ impl Sessions {
             .filter(|(name, _)| name.len() == 10 && name.eq_ignore_ascii_case("set-cookie"))
             .map(|(_, value)| value);
         let owner = instance.session_token.number.load(Ordering::Relaxed);
+        let named = claims.0.as_deref().copied().unwrap_or_default();
         let Some(rule) = &route.sessions else {
             let warned = &route.counters.session_cookie;
             if warned.get().is_none()
@@ -214,15 +220,15 @@ impl Sessions {
                 // Another thread may have been first.
                 let _ = warned.set(name.into());
             }
-            self.learn(claims.path, owner, false, true);
+            self.learn(named.path, owner, false, true);
             return;
         };
-        self.learn(claims.path, owner, false, true);
+        self.learn(named.path, owner, false, true);
         let mut replaced = false;
         for given in set.filter_map(|value| given(value, &rule.cookie)) {
             replaced = true;
             // The client forgets the old one; of two it is not known which.
-            if let [old, 0] = claims.cookies {
+            if let [old, 0] = named.cookies {
                 self.forget(old);
             }
             if let Some(value) = given {
@@ -230,7 +236,7 @@ impl Sessions {
             }
         }
         if !replaced {
-            for hash in claims.cookies {
+            for hash in named.cookies {
                 self.learn(hash, owner, false, false);
             }
         }

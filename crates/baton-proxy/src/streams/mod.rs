@@ -64,7 +64,8 @@ pub(crate) fn manage(
     let Some(cors) = begins(answer.status().as_u16(), fields.iter().copied()) else {
         return answer;
     };
-    let Some(kept) = kept() else {
+    let pinned = answer.body().account().is_some_and(|a| a.is_pinned());
+    let Some(kept) = kept().filter(|_| !pinned) else {
         return answer;
     };
     answer.map(|body| splice(worker, kept, cors, body))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rule::{StreamMode, StreamRule};
 use crate::route::Route;
+use crate::sessions::sockjs_session;
 
 /// What a route says about one stream.
 #[derive(Debug, Clone)]
@@ -17,6 +18,15 @@ pub(crate) struct Terms {
 impl Terms {
     /// `target`: path and query, as the client sent them.
     pub(crate) fn of(route: &Route, target: &str) -> Terms {
+        let mut terms = Terms::by_rule(route, target);
+        // A SockJS session lives on one instance only (Streams.md §2).
+        if sockjs_session(target).is_some() && terms.mode != StreamMode::Drain {
+            terms.mode = StreamMode::Reconnect;
+        }
+        terms
+    }
+
+    fn by_rule(route: &Route, target: &str) -> Terms {
         match route.stream_rule(target) {
             Some(rule) => Terms {
                 mode: rule.mode,

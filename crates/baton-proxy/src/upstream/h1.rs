@@ -304,6 +304,8 @@ impl AnswerStream {
             }
             let events = response::is_event_stream(&head);
             self.account.answered(head.status, events);
+            let fields = head.fields.iter().map(|field| (field.name, field.value));
+            self.account.learn(&self.worker, fields);
             self.decoder = BodyDecoder::new(head.body);
             self.reusable = head.keep_alive;
             self.timeout = response::keep_alive_timeout(&head);

@@ -2,7 +2,7 @@
 //!
 //! An instance gets its entry with the first connection, together with a small task that closes what
 //! has been idle too long, drops the entry when the instance has drained, and wakes the worker's
-//! connections and streams when it is cut.
+//! connections and streams when it is cut or its WebSockets are to end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -105,7 +105,7 @@ impl Upstreams {
         stream: TcpStream,
         timeout: Option<Duration>,
     ) {
-        if instance.is_closed() {
+        if instance.is_closed() && !instance.is_pinned() {
             return;
         }
         let mut entries = self.entries.borrow_mut();
@@ -182,8 +182,14 @@ pub(crate) fn watch(worker: &Rc<WorkerContext>, instance: &Arc<Instance>) {
     }
     let (worker, instance) = (Rc::clone(worker), Arc::clone(instance));
     tokio::task::spawn_local(async move {
+        let ends = instance.websocket_ends();
+        let mut epoch = ends.epoch();
         loop {
             tokio::select! {
+                () = ends.called(epoch) => {
+                    epoch = ends.epoch();
+                    worker.interrupts.wake_all();
+                }
                 () = instance.until_cut() => {
                     worker.upstreams.forget(&instance);
                     worker.interrupts.wake_all();

@@ -61,6 +61,7 @@ fn a_tunnel_that_is_cut_ends() {
     assert_eq!(client.head().status(), 101);
     app.instance.close();
     app.instance.cut();
+    assert_eq!(client.read_exact(4), [0x88, 2, 0x03, 0xf4], "a Close, 1012");
     assert!(client.is_closed());
 }
 

@@ -20,6 +20,7 @@ use crate::h1::{
 use crate::hold::NoPlace;
 use crate::io::Peer;
 use crate::route::{Protocol, Route};
+use crate::sessions::Claims;
 use crate::streams::{self, Kept};
 use crate::upstream::h2c::RequestBody;
 use crate::worker::WorkerContext;
@@ -34,6 +35,8 @@ pub(super) struct Pending {
     pub(super) html: bool,
     /// No body follows the head.
     pub(super) bodiless: bool,
+    /// The sessions that it names.
+    pub(super) claims: Claims,
 }
 
 /// Baton's own answer to a request that has not come to a route's instances.
@@ -156,7 +159,9 @@ pub(super) fn admit(
         return Err(answer_with(answer));
     }
     let rendered = render(worker, peer, head, route);
+    let fields = head.fields.iter().map(|field| (field.name, field.value));
     Ok(Pending {
+        claims: worker.shared().sessions.claims(route, head.target, fields),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
         asked: Asked {
