@@ -31,6 +31,9 @@ use crate::worker::WorkerContext;
 /// be said to it meanwhile (Streams.md §1.2).
 const STALLED: Duration = Duration::from_secs(5);
 
+/// RFC 9110 §10.1.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// What the instance is asked through.
 type Asking = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, NoAnswer>>>>;
 
@@ -201,6 +204,13 @@ impl Bridge {
         client: &mut ClientEnd,
         worker: &WorkerContext,
     ) -> Result<(), End> {
+        if self.asked.expect_continue && upload.has_body_left() {
+            // The instance is there, and cannot say it itself (`upstream::h2c`).
+            self.asked.expect_continue = false;
+            if client.input.is_empty() {
+                self.pending.append(&worker.buffers, CONTINUE);
+            }
+        }
         while upload.has_body_left() {
             if !self.pipe.is_ready(cx) {
                 return Ok(());

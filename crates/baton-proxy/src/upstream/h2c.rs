@@ -1,4 +1,7 @@
 //! HTTP/2 with prior knowledge towards an instance: hyper's client, one shared connection per worker.
+//!
+//! Interim answers (1xx) of the instance are passed over by hyper 1.12, which has no callback for them
+//! over HTTP/2. An HTTP/1.1 client that waits for a 100 gets it from `exchange::bridge` instead.
 
 use std::future::Future;
 use std::io;

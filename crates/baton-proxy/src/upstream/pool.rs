@@ -154,6 +154,12 @@ impl Upstreams {
         }
     }
 
+    fn close_idle(&self, instance: &Arc<Instance>) {
+        if let Some(entry) = find(&mut self.entries.borrow_mut(), instance) {
+            entry.idle.clear();
+        }
+    }
+
     fn forget(&self, instance: &Arc<Instance>) {
         self.entries
             .borrow_mut()
@@ -182,6 +188,8 @@ pub(crate) fn watch(worker: &Rc<WorkerContext>, instance: &Arc<Instance>) {
     }
     let (worker, instance) = (Rc::clone(worker), Arc::clone(instance));
     tokio::task::spawn_local(async move {
+        // Streams are opened before requests get in, and stay longer.
+        let mut drained = false;
         let ends = instance.websocket_ends();
         let mut epoch = ends.epoch();
         loop {
@@ -191,21 +199,27 @@ pub(crate) fn watch(worker: &Rc<WorkerContext>, instance: &Arc<Instance>) {
                     worker.interrupts.wake_all();
                 }
                 () = instance.until_cut() => {
-                    worker.upstreams.forget(&instance);
                     worker.interrupts.wake_all();
-                    return;
-                }
-                () = instance.drained() => {
-                    worker.upstreams.forget(&instance);
                     break;
                 }
-                () = tokio::time::sleep(SWEEP) => worker.upstreams.sweep(&instance),
+                () = instance.drained(), if !drained => {
+                    drained = true;
+                    worker.upstreams.close_idle(&instance);
+                }
+                () = instance.streams_drained(), if drained => {}
+                () = tokio::time::sleep(SWEEP) => {
+                    drained = is_drained(&instance);
+                    worker.upstreams.sweep(&instance);
+                }
+            }
+            if drained && instance.streams() == 0 {
+                break;
             }
         }
-        // Halves of streams stay longer than requests.
-        tokio::select! {
-            () = instance.until_cut() => worker.interrupts.wake_all(),
-            () = instance.streams_drained() => {}
-        }
+        worker.upstreams.forget(&instance);
     });
+}
+
+fn is_drained(instance: &Instance) -> bool {
+    instance.is_closed() && instance.in_flight() == 0
 }

@@ -26,7 +26,7 @@ fn a_switch_joins_every_stream_once() {
         })
     };
     let front = Front::start(plan(StreamMode::Union, &[&blue], &[&blue]));
-    let mut clients: Vec<_> = (0..STREAMS).map(|_| Listener::open(&front)).collect();
+    let mut clients: Vec<_> = (0..STREAMS).map(|_| Listener::counted(&front)).collect();
     attach(&front, plan(StreamMode::Union, &[&blue], &[&blue, &green]));
     assert!(most.load(Ordering::SeqCst) <= 32, "{most:?} at once");
     assert_eq!(green.requests(), STREAMS);

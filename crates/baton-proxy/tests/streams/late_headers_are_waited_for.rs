@@ -27,7 +27,7 @@ fn ask(front: &Front) -> Wire {
 fn a_half_without_headers_counts_after_its_grace() {
     let (blue, green) = (Source::start(), late());
     let front = Front::start(plan(UNION, &[&blue], &[&blue]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     let mut with = plan(UNION, &[&blue], &[&blue, &green]);
     with.streams[0].attach_grace = Duration::from_millis(300);
     // The terms of a stream are those that it began with.

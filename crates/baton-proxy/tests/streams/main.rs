@@ -2,6 +2,7 @@
 //! which bytes an app emits, and when.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod hyper_clients;
 #[path = "../exchange/kit.rs"]
 #[allow(dead_code)]
 mod kit;
@@ -9,6 +10,7 @@ mod source;
 
 mod a_switch_joins_every_stream_once;
 mod cut_moves_on_without_a_gap;
+mod every_protocol_has_its_streams;
 mod late_headers_are_waited_for;
 mod oversize_events_pass_raw;
 mod posts_are_never_repeated;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use baton_proxy::{Instance, StreamMode, StreamRule};
@@ -114,6 +115,15 @@ pub struct Listener {
 impl Listener {
     pub fn open(front: &Front) -> Listener {
         Listener::with(front, "")
+    }
+
+    /// Once the stream is known to be one: what is published from now on concerns it.
+    pub fn counted(front: &Front) -> Listener {
+        let open = || front.counters.streams.open.load(Relaxed);
+        let before = open();
+        let listener = Listener::open(front);
+        eventually("it is a stream", || open() > before);
+        listener
     }
 
     /// With more fields, each with its CRLF.

@@ -51,7 +51,7 @@ impl Emitter {
 fn twenty_switches_lose_no_event() {
     let first = Arc::new(Source::start());
     let front = Front::start(plan(UNION, &[&first], &[&first]));
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Listener::open(&front)).collect();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Listener::counted(&front)).collect();
     let over = Arc::<AtomicUsize>::default();
     let mut current = Emitter::start(first, 0);
     let readers: Vec<_> = clients

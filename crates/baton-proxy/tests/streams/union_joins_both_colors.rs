@@ -63,7 +63,7 @@ fn union_joins_both_colors() {
 fn what_an_app_said_before_its_end_is_forwarded() {
     let (blue, green) = (Source::start(), Source::start());
     let front = Front::start(plan(UNION, &[&blue], &[&blue, &green]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     green.await_requests(1);
     blue.emit("data: begun, ");
     front.publish(plan(UNION, &[&green], &[&green]));
@@ -78,7 +78,7 @@ fn what_an_app_said_before_its_end_is_forwarded() {
 fn a_color_that_dies_within_an_event_leaves_no_trace() {
     let (blue, green) = (Source::start(), Source::start());
     let front = Front::start(plan(UNION, &[&blue], &[&blue, &green]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     green.await_requests(1);
     blue.emit("data: never en");
     blue.kill();
@@ -95,7 +95,7 @@ fn a_color_that_dies_within_an_event_leaves_no_trace() {
 fn an_emitter_that_ends_is_asked_again() {
     let blue = Source::start();
     let front = Front::start(plan(UNION, &[&blue], &[&blue]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     for round in 1..=3 {
         blue.emit(&format!("id: {round}\ndata: {round}\n\n"));
         assert_eq!(client.data(), round.to_string());

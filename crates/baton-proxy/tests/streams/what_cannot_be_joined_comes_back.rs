@@ -11,7 +11,7 @@ use crate::source::{Listener, Source, attach, plan};
 fn falls_back(mode: StreamMode, head: &'static str) {
     let (blue, green) = (Source::start(), Source::greeting(move |_| head.into()));
     let front = Front::start(plan(mode, &[&blue], &[&blue]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     attach(&front, plan(mode, &[&blue], &[&blue, &green]));
     front.publish(plan(mode, &[&green], &[&blue, &green]));
     let counters = &front.counters.streams;
@@ -47,7 +47,7 @@ fn what_cannot_be_joined_comes_back() {
 fn an_id_that_no_field_can_carry_is_not_handed_over() {
     let (blue, green) = (Source::start(), Source::start());
     let front = Front::start(plan(StreamMode::Union, &[&blue], &[&blue]));
-    let mut client = Listener::open(&front);
+    let mut client = Listener::counted(&front);
     blue.emit("id: a\u{1}b\ndata: 1\n\n");
     assert_eq!(client.data(), "1");
     front.publish(plan(StreamMode::Union, &[&green], &[&blue, &green]));
