@@ -9,13 +9,17 @@ use crate::kit::machine::PATIENCE;
 use crate::kit::{App, Engine, Machine, Ran, wait_for};
 
 fn compose_up(app: &App) {
+    let ran = try_compose_up(app);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+fn try_compose_up(app: &App) -> Ran {
     let output = std::process::Command::new("docker")
         .args(["compose", "up", "-d"])
         .current_dir(app.folder())
         .output()
         .unwrap();
-    let ran = Ran::from(output);
-    assert_eq!(ran.code, 0, "{ran}");
+    Ran::from(output)
 }
 
 #[test]
@@ -157,7 +161,11 @@ fn r0_that_compose_replaces_serves_on_as_it_was() {
     let back = machine.baton(&app, &["rollback", "--json"]);
     assert_eq!(back.code, 0, "{back}");
     let load = Load::start(Plan::small(machine.http, "app.test"));
-    compose_up(&app);
+    // Compose stops it before it removes it; where Baton was faster in starting it again, it refuses to
+    // remove what runs. Baton waits longer each time.
+    wait_for("Compose to replace the container", PATIENCE, || {
+        (try_compose_up(&app).code == 0).then_some(())
+    });
     wait_for("r0 to be started by Baton", PATIENCE, || {
         let filter = format!("label=baton.app={}", app.name());
         let blue = crate::kit::app::docker(&[
