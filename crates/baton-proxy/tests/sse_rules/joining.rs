@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::invariants::framer;
 use super::reference::interpret;
 use super::sse::{
     Event, Framer, HalfKey, LastId, MAX_EVENT, MAX_HALVES, MAX_ID, NoHandover, Overflow, Union,
@@ -438,6 +439,21 @@ fn an_event_of_the_greatest_size_passes_and_a_longer_one_gives_all_back() {
         let (given, held) = read_in(&longer, piece);
         assert_eq!(given.concat(), b"data: before\n\n");
         assert!(held.unwrap() == longer[14..]);
+    }
+}
+
+/// The last LF may come late: with it or without it, the same events are too long.
+#[test]
+fn the_limit_does_not_depend_on_how_a_stream_is_cut() {
+    for stream in [
+        &b"data: 1\r\n\r\ndata: 22\r\n\r\n"[..],
+        b"data: 1\r\rdata: 22\n\n",
+    ] {
+        for limit in 1..stream.len() {
+            for cut in 0..stream.len() {
+                framer(stream, &[cut], limit);
+            }
+        }
     }
 }
 
