@@ -246,7 +246,7 @@ async fn try_each(
             Err(error) => {
                 tracing::debug!(app = %route.app, instance = %instance.id, %error, "no connection");
                 instance.counters.refused.fetch_add(1, Ordering::Relaxed);
-                if guard.is_pinned() {
+                if guard.is_pinned() && error.kind() == std::io::ErrorKind::ConnectionRefused {
                     // Nobody starts it again, and what it kept has gone with it.
                     worker.shared().sessions.end(instance);
                 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::instance::{Guard, Instance};
 use crate::route::Route;
+use crate::sessions::Claims;
 use crate::websocket::end::EndWebSockets;
 use crate::worker::WorkerContext;
 
@@ -51,6 +52,11 @@ impl Account {
     pub(crate) fn becomes_managed(&self) {
         self.managed.set(true);
         self.guard.becomes_stream();
+    }
+
+    /// The sessions that its request names.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.guard.claims
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {

@@ -12,18 +12,18 @@ use crate::answer::Answer;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
 use crate::exchange::recode::recode;
-use crate::exchange::response::{self, Client, Coding};
+use crate::exchange::response::{Client, Coding};
 use crate::exchange::upload::{Stopped, Upload};
 use crate::h1::write::LAST_CHUNK;
 use crate::h1::{
-    BodyDecoder, Decoded, FieldStore, HeadLimits, MAX_FIELDS, Parsed, Refusal, ResponseHead,
-    Version, parse_response,
+    BodyDecoder, Decoded, FieldStore, HeadLimits, MAX_FIELDS, Parsed, Refusal, parse_response,
 };
 use crate::io::{ClientEnd, Gone, poll_read_some};
 use crate::sse::Cors;
 use crate::streams;
 use crate::worker::WorkerContext;
 
+mod heads;
 mod leaving;
 
 /// 1xx answers to one request; more are a broken app.
@@ -339,70 +339,6 @@ impl Relay {
             self.account.moved(done.data);
         }
         Ok(consumed)
-    }
-
-    fn take_head(
-        &mut self,
-        upload: &mut Upload,
-        head: &ResponseHead<'_, '_>,
-        out: &mut Vec<u8>,
-        worker: &WorkerContext,
-    ) -> Result<(), End> {
-        if head.status == 101 {
-            if !self.asked.upgrade || head.upgrade.is_none() {
-                return Err(self.failed(502, "switched to a protocol that nobody asked for"));
-            }
-            self.account.switches_to(head.upgrade.unwrap_or_default());
-            response::write_interim(out, head);
-            upload.forget(&worker.buffers);
-            self.answer.upgraded = true;
-            self.answer.ended = true;
-            return Ok(());
-        }
-        if head.status < 200 {
-            return self.take_interim(head, out);
-        }
-        // A client that was not told to send its body may never do so: then where its next request
-        // begins is not known (RFC 9110 §10.1.1).
-        let body_in_doubt =
-            self.asked.expect_continue && !self.answer.continued && !upload.is_done();
-        let plan = self
-            .asked
-            .client
-            .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
-        self.asked.client.write_head(out, head, plan);
-        let events = response::is_event_stream(head);
-        self.account.answered(head.status, events);
-        let fields = head.fields.iter().map(|field| (field.name, field.value));
-        self.account.learn(worker, fields.clone());
-        if events && self.asked.may_be_managed && !self.account.is_pinned() {
-            self.answer.begins = streams::begins(head.status, fields);
-            self.answer.ended = self.answer.begins.is_some();
-        }
-        if self.answer.begins.is_none() {
-            upload.forget(&worker.buffers);
-        }
-        self.answer.coding = plan.coding;
-        self.answer.keep_alive = plan.keep_alive;
-        self.answer.reusable = head.keep_alive;
-        self.answer.timeout = response::keep_alive_timeout(head);
-        self.answer.decoder = Some(BodyDecoder::new(head.body));
-        Ok(())
-    }
-
-    fn take_interim(&mut self, head: &ResponseHead<'_, '_>, out: &mut Vec<u8>) -> Result<(), End> {
-        self.answer.interim += 1;
-        if self.answer.interim > MAX_INTERIM {
-            return Err(self.failed(502, "sent nothing but interim answers"));
-        }
-        // HTTP/1.0 has no 1xx; a 100 is for who asked, once (RFC 9110 §15.2).
-        let wanted = self.asked.client.version == Version::Http11
-            && (head.status != 100 || (self.asked.expect_continue && !self.answer.continued));
-        if wanted {
-            self.answer.continued |= head.status == 100;
-            response::write_interim(out, head);
-        }
-        Ok(())
     }
 
     /// Writes to the client; keeps what it does not take.

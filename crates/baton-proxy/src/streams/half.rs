@@ -26,6 +26,8 @@ pub(super) struct Half {
     pub(super) backoff: Backoff,
     /// It counts in the instance's gauge `attached`.
     attached: bool,
+    /// It has been open.
+    joined: bool,
     pub(super) leaving: Option<Leaving>,
 }
 
@@ -67,6 +69,7 @@ impl Half {
     pub(super) fn new(instance: Arc<Instance>, source: Source) -> Half {
         Half {
             instance,
+            joined: matches!(source, Source::Open(_)),
             source,
             framer: Framer::new(),
             rest: Bytes::new(),
@@ -86,11 +89,17 @@ impl Half {
         matches!(self.source, Source::Open(_) | Source::Raw(_))
     }
 
+    /// Now or before.
+    pub(super) fn was_open(&self) -> bool {
+        self.joined
+    }
+
     /// From its first byte.
     pub(super) fn begin(&mut self, body: AnswerBody) {
         self.framer = Framer::new();
         self.rest = Bytes::new();
         self.source = Source::Open(body);
+        self.joined = true;
     }
 
     /// What it has begun to say and not ended is discarded, as the standard says.

@@ -153,3 +153,93 @@ pub(crate) fn plain<'f>(
 fn is_last_event_id(name: &str) -> bool {
     name.eq_ignore_ascii_case("last-event-id")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{HeaderMap, HeaderValue};
+
+    use super::Kept;
+    use crate::io::Peer;
+    use crate::route::Route;
+    use crate::sse::{HalfKey, Union};
+    use crate::streams::rule::tests::route;
+
+    const PEER: Peer = Peer {
+        address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9),
+        secure: true,
+        trusted: false,
+        trusted_proxies: &[],
+    };
+
+    fn written(kept: &Kept, route: &Route, union: &Union) -> String {
+        let resume = kept.names(|_, target| union.resume(HalfKey(1), target));
+        let head = kept.to_http1(route, &resume.unwrap().unwrap()).unwrap();
+        String::from_utf8(head).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_asked_again_as_it_came() {
+        let came = b"GET /api/sse?lastEventId=1&x HTTP/1.1\r\nHost: a.test\r\nCookie: a=b\r\n\
+            Accept-Encoding: gzip, br\r\nLast-Event-ID: 1\r\nConnection: x-hop\r\nX-Hop: y\r\n\r\n";
+        let kept = Kept::http1(came, PEER).unwrap();
+        assert_eq!(kept.last_event_id().as_deref(), Some(&b"1"[..]));
+        let sent = kept.last_event_id();
+        let mut union = Union::new(sent.as_deref(), Arc::default());
+        let route = Route {
+            path: "/api".into(),
+            strip_path: true,
+            ..route()
+        };
+        let first = written(&kept, &route, &union);
+        assert!(
+            first.starts_with(
+                "GET /sse?lastEventId=1&x HTTP/1.1\r\nHost: a.test\r\nCookie: a=b\r\n"
+            ),
+            "{first}"
+        );
+        assert!(
+            first.contains("\r\nAccept-Encoding: identity\r\nLast-Event-ID: 1\r\n"),
+            "{first}"
+        );
+        assert!(
+            first.contains("\r\nX-Forwarded-Proto: https\r\n"),
+            "{first}"
+        );
+        assert!(
+            !first.contains("X-Hop") && !first.contains("gzip"),
+            "{first}"
+        );
+
+        union.open(HalfKey(1));
+        let event = crate::sse::Event::parse(b"id: 2\ndata: x\n\n");
+        union.take(HalfKey(1), &event);
+        let second = written(&kept, &route, &union);
+        assert!(
+            second.starts_with("GET /sse?lastEventId=2&x HTTP/1.1\r\n"),
+            "{second}"
+        );
+        assert!(second.contains("\r\nLast-Event-ID: 2\r\n"), "{second}");
+        assert!(!second.contains("Last-Event-ID: 1"), "{second}");
+    }
+
+    #[test]
+    fn http2_and_http1_are_kept_alike() {
+        let mut fields = HeaderMap::new();
+        fields.insert("cookie", HeaderValue::from_static("a=b"));
+        let kept = Kept::http2("a.test", "/sse", &fields, PEER).unwrap();
+        assert_eq!(
+            kept.names(|host, target| format!("{host}{target}"))
+                .unwrap(),
+            "a.test/sse"
+        );
+        let union = Union::new(None, Arc::default());
+        let head = written(&kept, &route(), &union);
+        assert!(
+            head.starts_with("GET /sse HTTP/1.1\r\nHost: a.test\r\ncookie: a=b\r\n"),
+            "{head}"
+        );
+        assert!(!head.contains("Last-Event-ID"), "{head}");
+    }
+}

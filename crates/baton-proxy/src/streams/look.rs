@@ -7,6 +7,7 @@ use super::half::Half;
 use super::rule::StreamMode;
 use super::splice::{Head, Splice};
 use crate::instance::Instance;
+use crate::route::Route;
 
 impl Splice {
     /// Compares the stream with the table of now.
@@ -54,13 +55,12 @@ impl Splice {
         }
     }
 
-    /// `cut`: one half, on an instance that takes requests.
+    /// `cut`: one half, where the client's own requests go.
     fn follow(&mut self) {
-        let route = Arc::clone(&self.route);
         let Some(current) = self.halves.first() else {
             return self.move_on();
         };
-        if has(&route.instances, &current.instance) {
+        if self.is_at_home(current) {
             // Perhaps again: what was opened meanwhile is not needed.
             self.halves[0].stays_if(true);
             while self.halves.len() > 1 {
@@ -68,13 +68,13 @@ impl Splice {
             }
             return;
         }
-        while self.halves.len() > 1 && !has(&route.instances, &self.halves[1].instance) {
+        while self.halves.len() > 1 && !self.is_at_home(&self.halves[1]) {
             self.drop_last();
         }
         if self.halves.len() == 1 {
             self.move_on();
         }
-        let gone = !has(&route.halves, &self.halves[0].instance);
+        let gone = !has(&self.route.halves, &self.halves[0].instance);
         if gone && self.halves.len() > 1 {
             self.leave(0, true);
         }
@@ -83,10 +83,23 @@ impl Splice {
     /// Opens another half of a `cut` stream, where requests go now.
     fn move_on(&mut self) {
         let route = Arc::clone(&self.route);
-        let quietest = route.instances.iter().min_by_key(|i| i.streams());
-        if let Some(instance) = quietest {
+        let quietest = || route.instances.iter().min_by_key(|i| i.streams());
+        if let Some(instance) = self.keeper(&route).or_else(quietest) {
             let after = self.spread();
             self.add(instance, after);
+        }
+    }
+
+    /// The instance that has the client's session.
+    fn keeper<'r>(&self, route: &'r Route) -> Option<&'r Arc<Instance>> {
+        self.worker.shared().sessions.place(route, &self.claims)
+    }
+
+    /// Whether the client's own requests go to the instance of this half.
+    fn is_at_home(&self, half: &Half) -> bool {
+        match self.keeper(&self.route) {
+            Some(keeper) => half.is_of(keeper),
+            None => has(&self.route.instances, &half.instance),
         }
     }
 
@@ -105,13 +118,9 @@ impl Splice {
         }
     }
 
-    /// Whether a `cut` stream's instance takes no more requests.
+    /// Whether a `cut` stream is on its way to another instance.
     pub(super) fn is_moving(&self) -> bool {
-        self.halves.len() > 1
-            || !self
-                .halves
-                .iter()
-                .all(|half| has(&self.route.instances, &half.instance))
+        self.halves.len() > 1 || !self.halves.iter().all(|half| self.is_at_home(half))
     }
 
     /// A half has had its headers.

@@ -123,8 +123,62 @@ fn part_fits(pattern: &[u8], segment: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::{StreamMode, StreamRule};
+    use crate::route::{Mode, Protocol, Route, RouteLimits};
+    use crate::streams::terms::{Terms, is_asked_plain, may_be_managed};
+
+    /// For tests that need any.
+    pub(in crate::streams) fn route() -> Route {
+        Route {
+            app: "shop".into(),
+            hosts: vec!["*".into()],
+            path: "/".into(),
+            strip_path: false,
+            protocol: Protocol::Http1,
+            redirect_https: None,
+            limits: RouteLimits {
+                body: 0,
+                header_bytes: 4096,
+                idle: Duration::from_secs(60),
+            },
+            max_wait: Duration::ZERO,
+            mode: Mode::Serve,
+            instances: Vec::new(),
+            streams: Arc::default(),
+            default_stream_mode: StreamMode::default(),
+            halves: Vec::new(),
+            sessions: None,
+            pinned: Vec::new(),
+            counters: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_counts() {
+        let rules = [
+            StreamRule::new("/sse/files/*", StreamMode::Drain),
+            StreamRule::new("/sse/**", StreamMode::Union),
+        ];
+        let route = Route {
+            streams: rules.into(),
+            ..route()
+        };
+        let mode = |target| Terms::of(&route, target).mode;
+        assert_eq!(mode("/sse/files/1?x"), StreamMode::Drain);
+        assert_eq!(mode("/sse/orders"), StreamMode::Union);
+        assert_eq!(mode("/other"), StreamMode::Reconnect);
+        let managed = |method, target| may_be_managed(&route, method, target, true);
+        assert!(managed("GET", "/sse/orders") && managed("GET", "/other"));
+        assert!(!managed("POST", "/sse/orders") && !managed("GET", "/sse/files/1"));
+        assert!(!may_be_managed(&route, "GET", "/sse/orders", false));
+        assert!(is_asked_plain(&route, "/sse/orders", None));
+        assert!(is_asked_plain(&route, "/other", Some(b"text/event-stream")));
+        assert!(!is_asked_plain(&route, "/other", Some(b"text/html, */*")));
+    }
 
     fn takes(path: &str, target: &str) -> bool {
         StreamRule::new(path, StreamMode::Union).takes(target)

@@ -25,6 +25,7 @@ use crate::instance::Instance;
 use crate::io::Timer;
 use crate::random::random;
 use crate::route::{Protocol, Route};
+use crate::sessions::Claims;
 use crate::sse::{self, Cors, Union};
 use crate::worker::WorkerContext;
 
@@ -45,6 +46,8 @@ pub(crate) struct Splice {
     pub(super) union: Union,
     /// The one that the client's answer came from is the first, until it leaves.
     pub(super) halves: Vec<Half>,
+    /// The sessions that the client's requests name.
+    pub(super) claims: Claims,
     published: Pin<Box<OwnedNotified>>,
     /// No table has been looked at yet.
     pub(super) fresh: bool,
@@ -118,8 +121,6 @@ impl Splice {
         let mut union = Union::new(sent.as_deref(), terms.drop_on_attach);
         let half = Half::new(instance, source);
         union.open(half.key());
-        let mut halves = Vec::with_capacity(1);
-        halves.push(half);
         let mut splice = Splice {
             published: Box::pin(worker.published_owned()),
             worker: Rc::clone(worker),
@@ -129,7 +130,8 @@ impl Splice {
             grace: terms.grace,
             head,
             union,
-            halves,
+            halves: vec![half],
+            claims: account.claims().clone(),
             fresh: true,
             comes_back: false,
             ending: None,
@@ -281,7 +283,7 @@ impl Splice {
         let counters = &half.instance.counters;
         if self.comes_back {
             counters.streams_reconnected.fetch_add(1, Relaxed);
-        } else {
+        } else if half.was_open() {
             counters.streams_handed_over.fetch_add(1, Relaxed);
             self.route
                 .counters
@@ -445,5 +447,17 @@ impl Drop for Splice {
         pace.streams.set(pace.streams.get() - 1);
         self.route.counters.streams.open.fetch_sub(1, Relaxed);
         self.leave_gauges();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Half, Splice};
+
+    /// What an idle stream costs beside its sockets and its request.
+    #[test]
+    fn a_stream_is_small() {
+        let size = size_of::<Splice>() + size_of::<Half>();
+        assert!(size <= 1024, "{size} bytes");
     }
 }

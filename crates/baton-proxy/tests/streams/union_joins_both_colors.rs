@@ -107,3 +107,27 @@ fn an_emitter_that_ends_is_asked_again() {
     }
     assert_eq!(front.counters.streams.reopened.load(Relaxed), 3);
 }
+
+#[test]
+fn the_way_back_is_the_same_way() {
+    let (blue, green) = (Source::start(), Source::start());
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = Listener::counted(&front);
+    let (mut from, mut to) = (&blue, &green);
+    for round in 1..=4 {
+        to.instance().open_streams();
+        attach(&front, plan(UNION, &[from], &[from, to]));
+        to.instance().open();
+        front.publish(plan(UNION, &[to], &[from, to]));
+        from.instance().close();
+        from.emit("data: old\n\n");
+        assert_eq!(client.data(), "old", "round {round}");
+        to.emit("data: new\n\n");
+        assert_eq!(client.data(), "new", "round {round}");
+        front.publish(plan(UNION, &[to], &[to]));
+        from.instance().close_streams();
+        eventually("the old color is left", || from.instance().streams() == 0);
+        (from, to) = (to, from);
+    }
+    assert_eq!(front.counters.streams.handed_over.load(Relaxed), 4);
+}
