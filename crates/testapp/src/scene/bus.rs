@@ -10,6 +10,7 @@ use redis::streams::{StreamId, StreamRangeReply};
 use tokio::time::sleep;
 
 use super::emitters::Emitters;
+use super::event::Told;
 use super::redis::{connect, connect_at_start, field, read_after};
 use super::settings::SceneSettings;
 
@@ -49,17 +50,18 @@ impl Bus {
         Ok(Some(bus))
     }
 
-    /// Every instance emits it, this one too, when it reads it.
-    pub(super) async fn publish(&self, user: &str, token: &str, by: &str) {
+    /// Every instance emits it, this one too, when it reads it: the same id and the same bytes.
+    pub(super) async fn publish(&self, user: &str, told: &Told) {
+        let text = serde_json::to_string(told).unwrap_or_default();
         let mut connection = self.publisher.clone();
         let added: redis::RedisResult<String> = redis::cmd("XADD")
             .arg(&self.key)
             .arg("*")
-            .arg(&["user", user, "token", token, "by", by])
+            .arg(&["user", user, "told", text.as_str()])
             .query_async(&mut connection)
             .await;
         if let Err(error) = added {
-            eprintln!("bus: {token} is lost: {error}");
+            eprintln!("bus: {} is lost: {error}", told.token);
         }
     }
 }
@@ -80,7 +82,8 @@ async fn hear(url: String, key: String, mut last: String, emitters: Rc<Emitters>
 }
 
 fn emit(emitters: &Emitters, entry: &StreamId) {
-    let part = |name| field(entry, name);
-    let id = Some(entry.id.clone());
-    emitters.emit(&part("user"), &part("token"), "bus", &part("by"), id);
+    match serde_json::from_str(&field(entry, "told")) {
+        Ok(told) => emitters.emit(&field(entry, "user"), told, Some(entry.id.clone())),
+        Err(error) => eprintln!("bus: {} is no event: {error}", entry.id),
+    }
 }

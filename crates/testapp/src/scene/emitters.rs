@@ -26,6 +26,7 @@ pub(crate) struct Emitters {
     /// The newest events of everyone, with `SSE_REPLAY`.
     ring: RefCell<VecDeque<(String, Event)>>,
     next_emitter: Cell<u64>,
+    told: Cell<u64>,
     emitted: Cell<u64>,
     unheard: Cell<u64>,
 }
@@ -45,6 +46,7 @@ impl Emitters {
             held: RefCell::default(),
             ring: RefCell::default(),
             next_emitter: Cell::new(0),
+            told: Cell::new(0),
             emitted: Cell::new(0),
             unheard: Cell::new(0),
         }
@@ -58,7 +60,9 @@ impl Emitters {
     ) -> UnboundedReceiver<Bytes> {
         let (events, receiver) = unbounded_channel();
         if self.settings.hello {
-            let _ = events.send(Bytes::from("event: connect\ndata: hello\n\n"));
+            let (release, last_id) = (&self.identity.release, last_id.unwrap_or("-"));
+            let hello = format!("event: connect\ndata: {release} {last_id}\n\n");
+            let _ = events.send(Bytes::from(hello));
         }
         if let Some(last_id) = last_id.filter(|_| self.settings.replay) {
             for event in self.after(user, last_id) {
@@ -96,26 +100,30 @@ impl Emitters {
         self.by_user.borrow_mut().clear();
     }
 
+    /// What this process says of an event; each call counts.
+    pub(crate) fn told(&self, token: &str, via: &str, by: &str) -> Told {
+        let n = self.told.get() + 1;
+        self.told.set(n);
+        Told {
+            token: token.to_owned(),
+            release: self.identity.release.clone(),
+            color: self.identity.color.clone(),
+            n,
+            pid: self.identity.pid,
+            via: via.to_owned(),
+            by: by.to_owned(),
+        }
+    }
+
     /// Sends to the emitters of `user` in this process. `id` is given where a bus has one already.
-    pub(crate) fn emit(&self, user: &str, token: &str, via: &str, by: &str, id: Option<String>) {
-        let n = self.emitted.get() + 1;
-        self.emitted.set(n);
-        let event = Event {
-            id: id.or_else(|| match self.settings.ids {
-                Ids::Counter => Some(n.to_string()),
-                Ids::Token => Some(token.to_owned()),
-                Ids::None => None,
-            }),
-            told: Told {
-                token: token.to_owned(),
-                release: self.identity.release.clone(),
-                color: self.identity.color.clone(),
-                n,
-                pid: self.identity.pid,
-                via: via.to_owned(),
-                by: by.to_owned(),
-            },
-        };
+    pub(crate) fn emit(&self, user: &str, told: Told, id: Option<String>) {
+        self.emitted.set(self.emitted.get() + 1);
+        let id = id.or_else(|| match self.settings.ids {
+            Ids::Counter => Some(told.n.to_string()),
+            Ids::Token => Some(told.token.clone()),
+            Ids::None => None,
+        });
+        let event = Event { id, told };
         if self.settings.replay {
             let mut ring = self.ring.borrow_mut();
             ring.push_back((user.to_owned(), event.clone()));

@@ -150,8 +150,8 @@ impl OrderDesk {
         let part = |name| field(&entry, name);
         let delay = part("delay_ms").parse().unwrap_or(0);
         sleep(Duration::from_millis(delay)).await;
-        self.emitters
-            .emit(&part("user"), &part("token"), "orders", &part("by"), None);
+        let told = self.emitters.told(&part("token"), "orders", &part("by"));
+        self.emitters.emit(&part("user"), told, None);
         if !self.orders.noack && !self.orders.never_ack {
             let mut command = redis::cmd("XACK");
             command

@@ -15,7 +15,7 @@ pub(crate) struct SceneSettings {
     pub(crate) emitter_timeout: Option<Duration>,
     /// `LATE_HEADERS=1`: the head of an event stream goes out with its first event.
     pub(crate) late_headers: bool,
-    /// `SSE_HELLO=1`: an event `connect` comes first.
+    /// `SSE_HELLO=1`: an event `connect` comes first, with the release and the `Last-Event-ID`.
     pub(crate) hello: bool,
     /// `SSE_REPLAY=1`: events after `Last-Event-ID` are sent again.
     pub(crate) replay: bool,

@@ -60,10 +60,10 @@ impl Scene {
     }
 
     async fn tell(&self, user: &str, token: &str) {
-        let color = &self.identity.color;
+        let told = |via| self.emitters.told(token, via, &self.identity.color);
         match &self.bus {
-            Some(bus) => bus.publish(user, token, color).await,
-            None => self.emitters.emit(user, token, "emit", color, None),
+            Some(bus) => bus.publish(user, &told("bus")).await,
+            None => self.emitters.emit(user, told("emit"), None),
         }
     }
 
