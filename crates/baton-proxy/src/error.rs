@@ -50,3 +50,26 @@ impl ProxyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ProxyError;
+    use std::io;
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_with_what_to_do() {
+        let address = "0.0.0.0:80".parse().unwrap();
+        let told = |errno: rustix::io::Errno| {
+            let source = io::Error::from_raw_os_error(errno.raw_os_error());
+            ProxyError::listen(address, source).to_string()
+        };
+        assert_eq!(
+            told(rustix::io::Errno::ACCESS),
+            "cannot listen on 0.0.0.0:80: ports below 1024 need the capability CAP_NET_BIND_SERVICE; \
+             run as root, use `baton install`, or give a port from 1024 on"
+        );
+        assert!(told(rustix::io::Errno::ADDRINUSE).contains("another process has this port"));
+        assert!(told(rustix::io::Errno::ADDRNOTAVAIL).contains("does not have that address"));
+        assert!(told(rustix::io::Errno::NOBUFS).starts_with("cannot listen on 0.0.0.0:80: "));
+    }
+}

@@ -84,7 +84,7 @@ impl<'b> Forwarded<'b> {
         for part in all.filter(|part| !part.is_empty()) {
             let Some(ip) = read_ip(part) else { break };
             client = Some(ip);
-            if !peer.trusts(ip) {
+            if !peer.trusted_proxies.have(ip) {
                 break;
             }
         }
@@ -153,7 +153,7 @@ fn read_ip(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::{Forwarded, concerns_forwarding};
-    use crate::io::Peer;
+    use crate::io::{Peer, TrustedProxies};
 
     fn written(trusted: bool, sent: &[(&str, &str)]) -> (String, Vec<String>) {
         let nets = ["10.0.0.0/8", "203.0.113.9/32", "fd00::/8"];
@@ -162,7 +162,7 @@ mod tests {
             address: "[::ffff:203.0.113.9]:4711".parse().unwrap(),
             secure: false,
             trusted,
-            trusted_proxies: nets.leak(),
+            trusted_proxies: Box::leak(Box::new(TrustedProxies(nets))),
         };
         let mut forwarded = Forwarded::default();
         let passed = sent

@@ -15,6 +15,19 @@ use tokio_rustls::server::TlsStream;
 
 use crate::buffer::{Buffer, Buffers};
 
+/// Those of `Settings::trusted_proxies`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TrustedProxies(pub(crate) Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Whether what comes from this address was passed on by a proxy that is believed.
+    #[must_use]
+    pub(crate) fn have(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|net| net.contains(&ip))
+    }
+}
+
 /// Who is at the other end of a client connection. Settled once, when it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -24,17 +37,10 @@ pub(crate) struct Peer {
     /// One of `Settings::trusted_proxies`: what it says about its client is believed.
     pub(crate) trusted: bool,
     /// All of them: a client may be behind several.
-    pub(crate) trusted_proxies: &'static [IpNet],
+    pub(crate) trusted_proxies: &'static TrustedProxies,
 }
 
 impl Peer {
-    /// Whether what comes from this address was passed on by a proxy that is believed.
-    #[must_use]
-    pub(crate) fn trusts(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.trusted_proxies.iter().any(|net| net.contains(&ip))
-    }
-
     /// The address as apps expect it: an IPv4 client of a `[::]` listener is written as IPv4.
     #[must_use]
     pub(crate) fn ip(&self) -> IpAddr {

@@ -255,7 +255,7 @@ fn open(
     let peer = Peer {
         address,
         secure: tls.is_some(),
-        trusted: trusted_proxies.iter().any(|net| net.contains(&ip)),
+        trusted: trusted_proxies.have(ip),
         trusted_proxies,
     };
     let (permit, refused) = if peer.trusted {

@@ -111,7 +111,8 @@ impl Proxy {
     /// [`SessionRule::keep`](crate::SessionRule::keep). Those of SockJS are not counted: they last as
     /// long as their connections.
     ///
-    /// Knows what this process has seen: nothing, at first, after a restart.
+    /// Knows what this process has seen: nothing, at first, after a restart, but for what
+    /// [`Proxy::import_sessions`] was given.
     #[must_use]
     pub fn sessions_left(&self, instance: &Instance) -> u64 {
         self.shared.sessions.left(instance)
@@ -123,6 +124,21 @@ impl Proxy {
     /// connection: its process has gone, and its sessions with it.
     pub fn unpin(&self, instance: &Instance) {
         self.shared.sessions.end(instance);
+    }
+
+    /// What is known of an instance's sessions, 11 bytes each, and no cookie in it: to be kept from the
+    /// switch on and from time to time while they last, and given back after a restart in the middle of
+    /// it.
+    #[must_use]
+    pub fn export_sessions(&self, instance: &Instance) -> Vec<u8> {
+        self.shared.sessions.export(instance)
+    }
+
+    /// Takes back what [`Proxy::export_sessions`] said of this instance in another process. Call it before
+    /// the first [`Proxy::publish`]. False: it came too late, or these are other bytes; then the clients of
+    /// those sessions go where all others go.
+    pub fn import_sessions(&self, instance: &Arc<Instance>, bytes: &[u8]) -> bool {
+        self.shared.sessions.import(instance, bytes)
     }
 
     /// The plain listeners' addresses, in the order of [`Settings::http`], with the ports they got.

@@ -83,6 +83,10 @@ pub struct ConnectionLimits {
     pub connect_timeout: Duration,
     /// From accepting a TLS connection to the end of its handshake; then it is closed.
     pub tls_handshake_timeout: Duration,
+    /// An HTTP/2 client from which nothing has come for so long is sent a PING.
+    pub ping_interval: Duration,
+    /// One that does not answer it within this has gone: its connection is closed.
+    pub ping_timeout: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -95,6 +99,8 @@ impl Default for ConnectionLimits {
             connections_per_client: 1_000,
             connect_timeout: Duration::from_millis(1_500),
             tls_handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
         }
     }
 }

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::buffer::Buffers;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
+use crate::io::TrustedProxies;
 use crate::route::RoutingTable;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -27,7 +27,7 @@ use crate::upstream::pool::Upstreams;
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// Those of the settings, for as long as the process runs: every connection refers to them.
-    pub(crate) trusted_proxies: &'static [IpNet],
+    pub(crate) trusted_proxies: &'static TrustedProxies,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Shared {
         Shared {
-            trusted_proxies: Box::leak(settings.trusted_proxies.clone().into_boxed_slice()),
+            trusted_proxies: Box::leak(Box::new(TrustedProxies(settings.trusted_proxies.clone()))),
             certificates: Arc::new(Certificates::new(settings.certificates.clone())),
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
@@ -149,5 +149,47 @@ impl Drop for OpenConnection {
             // A permit, so that a wait that begins only now sees it as well.
             self.0.last_connection.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::{Shared, WorkerContext};
+    use crate::buffer::Buffer;
+    use crate::interrupt::Registration;
+    use crate::settings::Settings;
+
+    /// What the connections of a worker share is given back by one that panics in the middle of it.
+    #[test]
+    fn a_connection_that_panics_ends_alone() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let worker = WorkerContext::new(Arc::new(Shared::new(Settings::default())));
+            let panics = Rc::clone(&worker);
+            let ended = tokio::task::spawn_local(async move {
+                let _open = panics.connection();
+                let _registered =
+                    std::future::poll_fn(|cx| Poll::Ready(Registration::new(&panics, cx))).await;
+                let _reads = panics.buffers.read_scratch();
+                let _writes = panics.buffers.write_scratch();
+                panic!("on purpose");
+            });
+            assert!(ended.await.unwrap_err().is_panic());
+            worker.idle().await;
+            worker.interrupts.wake_all();
+            let mut buffer = Buffer::default();
+            buffer.append(&worker.buffers, &worker.buffers.read_scratch()[..10]);
+            buffer.release(&worker.buffers);
+            assert!(worker.buffers.write_scratch().is_empty());
+        });
     }
 }

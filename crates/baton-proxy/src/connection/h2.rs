@@ -1,5 +1,10 @@
 //! HTTP/2 from clients: hyper's server. What RFC 9113 makes malformed is refused by the `h2` crate;
 //! here is what only a proxy must look at, and when a connection ends.
+//!
+//! Interim answers (1xx) do not reach these clients: hyper 1.12 gives a service no way to send one,
+//! though `h2` below it has (`SendResponse::send_informational`). Early Hints are lost, which costs a
+//! page some milliseconds. A client that sends `Expect: 100-continue`, which browsers, gRPC and curl do
+//! not over HTTP/2, waits for as long as it likes and then sends its body (RFC 9110 §10.1.1).
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -40,9 +45,6 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// Requests that were reset before they were looked at, and streams that we had to reset: more end
 /// the connection with GOAWAY.
 const RESETS: usize = 64;
-/// A client that has gone without a word is noticed after both.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an idle connection has for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -106,8 +108,8 @@ fn builder(limits: &ConnectionLimits) -> http2::Builder<LocalExecutor> {
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout)
         // The instance's own is passed on.
         .auto_date_header(false);
     builder

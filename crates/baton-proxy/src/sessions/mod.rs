@@ -9,7 +9,7 @@
 //! would have to follow the path, domain and lifetime of the app's cookie and its every change, and it
 //! tells nothing about how many sessions are left, which is what a drain waits for. What speaks against
 //! learning is a daemon that is restarted in the middle of a drain: for that, [`Sessions::export`] gives
-//! what is known of one instance in a few bytes a session, and [`Sessions::import`] takes it back.
+//! what is known of one instance in 11 bytes a session, and [`Sessions::import`] takes it back.
 //!
 //! **Where it is kept.** In a fixed table of 8 bytes a session, without locks: a part of the hash, a
 //! number for the instance, and when the session was last used. Each session may lie in one of two
@@ -34,9 +34,11 @@ use crate::instance::Instance;
 use crate::random::random;
 use crate::route::{Route, RoutingTable};
 
+mod export;
 mod names;
 mod table;
 
+use export::Export;
 pub(crate) use names::sockjs_session;
 use names::{cookie_values, given, is_session_cookie};
 use table::{LAST_OWNER, Lesson, TICK, Table, Word};
@@ -84,7 +86,8 @@ pub(crate) struct Token {
 /// What is known of the sessions of all apps. Survives publishing.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    seed: u64,
+    /// Set with the first hash.
+    seed: OnceLock<u64>,
     begin: Instant,
     table: OnceLock<Table>,
     /// By number, from 1.
@@ -94,7 +97,7 @@ pub(crate) struct Sessions {
 impl Default for Sessions {
     fn default() -> Self {
         Sessions {
-            seed: random(),
+            seed: OnceLock::new(),
             begin: Instant::now(),
             table: OnceLock::new(),
             owners: Mutex::default(),
@@ -111,16 +114,22 @@ impl Sessions {
             for instance in route.instances.iter().chain(&route.pinned) {
                 let token = &instance.session_token;
                 token.keep.store(ticks(keep), Ordering::Relaxed);
-                if token.number.load(Ordering::Relaxed) == 0 {
-                    let number = self.number_for(&mut owners, instance);
-                    token.number.store(number, Ordering::Release);
-                }
+                self.number(&mut owners, instance);
             }
         }
     }
 
-    /// A number that nobody has; 0 when all are taken.
-    fn number_for(&self, owners: &mut Vec<Weak<Instance>>, instance: &Arc<Instance>) -> u16 {
+    /// An instance's number; it gets one if it has none.
+    fn number(&self, owners: &mut Vec<Weak<Instance>>, instance: &Arc<Instance>) -> u16 {
+        let number = &instance.session_token.number;
+        if number.load(Ordering::Relaxed) == 0 {
+            number.store(self.free_number(owners, instance), Ordering::Release);
+        }
+        number.load(Ordering::Relaxed)
+    }
+
+    /// One that nobody has; 0 when all are taken.
+    fn free_number(&self, owners: &mut Vec<Weak<Instance>>, instance: &Arc<Instance>) -> u16 {
         let owner = Arc::downgrade(instance);
         let free = owners.iter().position(|o| o.strong_count() == 0);
         let index = match free {
@@ -279,6 +288,37 @@ impl Sessions {
         counter.fetch_add(ended, Ordering::Relaxed);
     }
 
+    /// What is known of an instance's sessions.
+    pub(crate) fn export(&self, instance: &Instance) -> Vec<u8> {
+        let seed = *self.seed.get_or_init(random);
+        let export = match self.table.get() {
+            Some(table) => Export::of(seed, table, self.in_use(instance), self.now()),
+            None => Export {
+                seed,
+                places: Vec::new(),
+            },
+        };
+        export.to_bytes()
+    }
+
+    /// Takes back what another process has exported of an instance. Before the first request: after that
+    /// the hashes are keyed otherwise. False: it is too late, or these are other bytes.
+    pub(crate) fn import(&self, instance: &Arc<Instance>, bytes: &[u8]) -> bool {
+        let Some(export) = Export::from_bytes(bytes) else {
+            return false;
+        };
+        if *self.seed.get_or_init(|| export.seed) != export.seed {
+            return false;
+        }
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = self.number(&mut owners, instance);
+        let (table, now) = (self.table.get_or_init(Table::new), self.now());
+        for place in export.places {
+            table.restore(place, owner, now);
+        }
+        owner != 0
+    }
+
     fn in_use(&self, instance: &Instance) -> impl Fn(Word) -> bool {
         let (now, token) = (self.now(), &instance.session_token);
         let owner = token.number.load(Ordering::Relaxed);
@@ -289,7 +329,7 @@ impl Sessions {
     /// Never 0, which stands for none.
     fn hash(&self, value: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.seed.hash(&mut hasher);
+        self.seed.get_or_init(random).hash(&mut hasher);
         value.hash(&mut hasher);
         hasher.finish().max(1)
     }

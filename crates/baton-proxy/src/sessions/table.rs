@@ -78,6 +78,16 @@ impl Word {
     }
 }
 
+/// Where one session lies, to be put there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) bucket: u16,
+    pub(super) tag: u32,
+    /// Ticks since it was used.
+    pub(super) age: u32,
+    pub(super) proven: bool,
+}
+
 /// All sessions of all apps.
 #[derive(Debug)]
 pub(super) struct Table(Box<[AtomicU64]>);
@@ -176,6 +186,40 @@ impl Table {
         self.words()
             .filter(|(slot, word)| wanted(*word) && swap(slot, *word, Word::EMPTY))
             .count() as u64
+    }
+
+    /// Where those lie that are as `wanted` says.
+    pub(super) fn places(&self, wanted: impl Fn(Word) -> bool, now: u64) -> Vec<Place> {
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let buckets = self.0.chunks(WAYS).zip(0u16..);
+        buckets
+            .flat_map(|(slots, bucket)| slots.iter().map(move |slot| (slot, bucket)))
+            .map(|(slot, bucket)| (Word(slot.load(Ordering::Relaxed)), bucket))
+            .filter(|(word, _)| !word.is_empty() && wanted(*word))
+            .map(|(word, bucket)| Place {
+                bucket,
+                tag: narrow(word.0 >> TAG_SHIFT),
+                age: narrow(word.age(now)),
+                proven: word.is_proven(),
+            })
+            .collect()
+    }
+
+    /// Puts a session back where it was, if there is room.
+    pub(super) fn restore(&self, place: Place, owner: u16, now: u64) {
+        let slots = self.0.chunks(WAYS).nth(usize::from(place.bucket));
+        let lesson = Lesson {
+            owner,
+            proven: place.proven,
+            path: false,
+        };
+        let used = now.wrapping_sub(u64::from(place.age).min(SEEN));
+        let word = Word::new(u64::from(place.tag) << TAG_SHIFT, lesson, used);
+        for slot in slots.into_iter().flatten() {
+            if swap(slot, Word::EMPTY, word) {
+                return;
+            }
+        }
     }
 
     fn words(&self) -> impl Iterator<Item = (&AtomicU64, Word)> {

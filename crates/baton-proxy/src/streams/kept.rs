@@ -170,7 +170,7 @@ mod tests {
         address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9),
         secure: true,
         trusted: false,
-        trusted_proxies: &[],
+        trusted_proxies: &crate::io::TrustedProxies(Vec::new()),
     };
 
     fn written(kept: &Kept, route: &Route, union: &Union) -> String {

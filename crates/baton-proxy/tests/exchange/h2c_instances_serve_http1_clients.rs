@@ -121,3 +121,20 @@ fn a_long_upload_is_no_silence() {
     assert_eq!(client.response().status(), 408);
     eventually("it is over", || instance.in_flight() == 0);
 }
+
+#[test]
+fn a_client_that_waits_is_told_to_go_on() {
+    let (instance, front) = front();
+    let mut client = front.client();
+    for _ in 0..2 {
+        client.send(
+            "POST /whole HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        );
+        assert_eq!(client.head().status(), 100);
+        client.send("hello");
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.text()), (200, "hello"));
+        assert_eq!(answer.field("connection"), None, "the connection goes on");
+    }
+    eventually("it is over", || instance.in_flight() == 0);
+}

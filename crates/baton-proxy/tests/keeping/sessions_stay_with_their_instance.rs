@@ -406,3 +406,41 @@ fn a_paused_route_holds_them_too() {
     let now = blue.instance.counters.requests.load(Ordering::Relaxed);
     assert_eq!(now, served + 1);
 }
+
+#[test]
+fn a_restart_of_the_proxy_in_the_middle_of_it_loses_none() {
+    let (blue, green) = (Servlet::start("blue"), Servlet::start("green"));
+    let front = Front::start(plan(&[&blue.instance], &[], LONG));
+    let mut clients: Vec<_> = (0..30).map(|_| Browser::new(&front)).collect();
+    for client in &mut clients {
+        client.get("/login");
+    }
+    switch(&front, &blue.instance, &green.instance, LONG);
+    let kept = front.proxy.export_sessions(&blue.instance);
+    assert_eq!(kept.len(), 24 + 30 * 11);
+    let mut new = Browser::new(&front);
+    new.get("/login");
+    drop(front);
+
+    let again = Instance::new("blue", blue.instance.address, false);
+    again.close();
+    again.pin();
+    let front = Front::start(Plan::to(&[]));
+    assert!(front.proxy.import_sessions(&again, &kept));
+    assert!(!front.proxy.import_sessions(&again, b"else"));
+    front.publish(plan(&[&green.instance], &[&again], LONG));
+    assert_eq!(front.proxy.sessions_left(&again), 30);
+    for client in &mut clients {
+        client.wire = front.client();
+        assert_eq!(client.text("/"), "blue 1");
+    }
+    new.wire = front.client();
+    assert_eq!(new.text("/"), "green 1");
+    let another = Front::start(plan(&[&green.instance], &[], LONG));
+    new.wire = another.client();
+    new.get("/");
+    assert!(
+        !another.proxy.import_sessions(&again, &kept),
+        "it is too late"
+    );
+}
