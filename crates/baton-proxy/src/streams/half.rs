@@ -26,6 +26,8 @@ pub(super) struct Half {
     pub(super) backoff: Backoff,
     /// It counts in the instance's gauge `attached`.
     attached: bool,
+    /// When its instance was asked first.
+    pub(super) asked: Option<Instant>,
     /// It has been open.
     joined: bool,
     pub(super) leaving: Option<Leaving>,
@@ -34,8 +36,8 @@ pub(super) struct Half {
 pub(super) enum Source {
     /// For its turn to be opened.
     Waiting(Turn),
-    /// The instance has the request, since then.
-    Asked(Asking, Instant),
+    /// The instance is asked.
+    Asked(Asking),
     Open(AnswerBody),
     /// Nothing is framed any more: bytes pass as they are.
     Raw(AnswerBody),
@@ -76,6 +78,7 @@ impl Half {
             retry: None,
             backoff: Backoff::default(),
             attached: false,
+            asked: None,
             leaving: None,
         }
     }
@@ -132,6 +135,13 @@ impl Half {
             pause,
             latest: Instant::now() + patience,
         });
+    }
+
+    /// Time that it could not be read in does not count.
+    pub(super) fn stays_longer(&mut self, by: Duration) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.latest += by;
+        }
     }
 
     /// When it may be looked at again; None: it is time to let it go.

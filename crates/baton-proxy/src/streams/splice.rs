@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -57,6 +57,8 @@ pub(crate) struct Splice {
     /// What Baton itself says next.
     note: Vec<u8>,
     timer: Timer,
+    /// The client was given something then, and has not asked for more.
+    gave: Option<Instant>,
     /// Which half is read first.
     turn: usize,
 }
@@ -103,7 +105,7 @@ impl Splice {
         account: &Account,
         asking: Asking,
     ) -> Splice {
-        let source = Source::Asked(asking, Instant::now());
+        let source = Source::Asked(asking);
         Splice::with(worker, kept, terms, Head::Awaited, account, source)
     }
 
@@ -137,6 +139,7 @@ impl Splice {
             ending: None,
             note: Vec::new(),
             timer: Timer::default(),
+            gave: None,
             turn: 0,
         };
         splice.enter();
@@ -147,6 +150,12 @@ impl Splice {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(gave) = self.gave.take() {
+            // The time since then was the client's.
+            for half in &mut self.halves {
+                half.stays_longer(gave.elapsed());
+            }
+        }
         loop {
             self.attend(cx);
             if !self.note.is_empty() {
@@ -163,6 +172,7 @@ impl Splice {
             let mut out = Vec::new();
             let more = self.read(cx, &mut out);
             if !out.is_empty() {
+                self.gave = Some(Instant::now());
                 return Poll::Ready(Some(Ok(Frame::data(out.into()))));
             }
             if !more {
@@ -183,12 +193,13 @@ impl Splice {
             self.look();
             self.fresh = false;
         }
-        let mut at = 0;
-        while at < self.halves.len() {
+        // From the last one: those that are removed meanwhile make none be passed over.
+        for at in (0..self.halves.len()).rev() {
             self.open(cx, at);
-            at += 1;
         }
-        self.let_go(cx);
+        if self.gave.is_none() {
+            self.let_go(cx);
+        }
         if self.comes_back && self.halves.is_empty() && matches!(self.head, Head::Sent(_)) {
             let retry = sse::reconnect_delay(random());
             self.note.extend_from_slice(&sse::closing(retry));
@@ -203,36 +214,43 @@ impl Splice {
 
     /// Drives one half towards its first byte.
     fn open(&mut self, cx: &mut Context<'_>, at: usize) {
-        let Some(half) = self.halves.get_mut(at) else {
-            return;
-        };
-        if let Source::Waiting(turn) = &mut half.source {
-            let Poll::Ready(turn) = turn.as_mut().poll(cx) else {
+        while let Some(half) = self.halves.get_mut(at)
+            && !half.is_open()
+        {
+            if let Some(grace) = half.asked.map(|asked| asked + self.grace)
+                && !half.is_attached()
+                && self.timer.poll_passed(cx, grace)
+            {
+                self.attached(at);
+            }
+            if self.step(cx, at).is_pending() {
                 return;
-            };
+            }
+        }
+    }
+
+    /// One step of that.
+    fn step(&mut self, cx: &mut Context<'_>, at: usize) -> Poll<()> {
+        let half = &mut self.halves[at];
+        if let Source::Waiting(turn) = &mut half.source {
+            let turn = ready!(turn.as_mut().poll(cx));
+            half.asked.get_or_insert_with(Instant::now);
             match write(&self.kept, &self.route, &self.union, half) {
                 Ok(written) => {
                     let (route, peer) = (&self.route, self.kept.peer);
                     let asking =
                         opening::ask(&self.worker, route, &half.instance, written, peer, turn);
-                    half.source = Source::Asked(asking, Instant::now());
+                    half.source = Source::Asked(asking);
                 }
-                Err(why) => return self.refused(at, &why.to_string()),
+                Err(why) => self.refused(at, &why.to_string()),
+            }
+        } else if let Source::Asked(asking) = &mut half.source {
+            match ready!(asking.as_mut().poll(cx)) {
+                Some(answer) => self.answered(at, answer),
+                None => self.again(at),
             }
         }
-        let Source::Asked(asking, begun) = &mut half.source else {
-            return;
-        };
-        match asking.as_mut().poll(cx) {
-            Poll::Pending => {
-                let grace = *begun + self.grace;
-                if !half.is_attached() && self.timer.poll_passed(cx, grace) {
-                    self.attached(at);
-                }
-            }
-            Poll::Ready(Some(answer)) => self.answered(at, answer),
-            Poll::Ready(None) => self.again(at),
-        }
+        Poll::Ready(())
     }
 
     /// A half's head has come.
@@ -348,6 +366,10 @@ impl Splice {
 
     /// An event is too long to be held: the stream drains (Streams.md §1.2).
     fn pass_raw(&mut self, at: usize, out: &mut Vec<u8>) {
+        if self.halves[at].leaving.is_some() {
+            // Those that stay are worth more than its last event.
+            return self.gone(at);
+        }
         self.leave_gauges();
         self.mode = StreamMode::Drain;
         let mut half = self.halves.swap_remove(at);

@@ -75,6 +75,28 @@ fn slow_clients_hold_the_app_back() {
 }
 
 #[test]
+fn what_a_slow_client_has_not_read_yet_is_not_lost_at_the_end_of_a_half() {
+    const COUNT: usize = 4_000;
+    let (blue, written) = firehose("blue", COUNT);
+    let (green, _) = firehose("green", 0);
+    let front = front(&[&blue, &green]);
+    let mut client = Listener::open(&front);
+    stands(&written);
+    // The end of blue, while much of what it has said is still on its way.
+    let mut plan = Plan::to(&[&green.instance]);
+    plan.halves = plan.instances.clone();
+    plan.default_stream_mode = StreamMode::Union;
+    front.publish(plan);
+    for number in 0..COUNT {
+        assert!(client.data().starts_with(&format!("blue {number} ")));
+        if number % 400 == 0 {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    eventually("blue is left", || blue.instance.streams() == 0);
+}
+
+#[test]
 fn a_client_that_stands_still_within_an_event_is_closed() {
     let (blue, written) = firehose("blue", 100_000);
     let front = front(&[&blue]);

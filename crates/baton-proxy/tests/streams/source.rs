@@ -1,7 +1,7 @@
 //! Apps that emit what a test says, and clients that read it event by event.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
@@ -26,12 +26,19 @@ impl Source {
 
     /// `greet`: what a request is answered with at once; nothing: no stream. The head is a part of it.
     pub fn greeting(greet: impl Fn(&Message) -> String + Send + Sync + 'static) -> Source {
+        Source::at(([127, 0, 0, 1], 0).into(), greet)
+    }
+
+    pub fn at(
+        address: SocketAddr,
+        greet: impl Fn(&Message) -> String + Send + Sync + 'static,
+    ) -> Source {
         let (open, heads) = (
             Arc::<Mutex<Vec<TcpStream>>>::default(),
             Arc::<Mutex<Vec<Message>>>::default(),
         );
         let (streams, seen) = (Arc::clone(&open), Arc::clone(&heads));
-        let app = App::start(move |mut wire| {
+        let app = App::bind(address, false, move |mut wire| {
             while let Some(head) = wire.try_head() {
                 wire.read_exact(head.length());
                 let greeting = greet(&head);

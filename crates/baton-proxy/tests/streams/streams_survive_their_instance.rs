@@ -1,11 +1,12 @@
 //! The only instance dies: a `union` client waits for the next one.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use baton_proxy::StreamMode;
+use baton_proxy::{Instance, StreamMode};
 
-use crate::kit::{Front, eventually};
-use crate::source::{Listener, Source, plan};
+use crate::kit::{Front, dead_address, eventually};
+use crate::source::{EVENTS, Listener, Source, plan};
 
 const UNION: StreamMode = StreamMode::Union;
 
@@ -57,4 +58,25 @@ fn a_cut_instance_is_left() {
     assert_eq!(blue.instance().counters.streams_cut.load(Relaxed), 1);
     green.emit("data: 1\n\n");
     assert_eq!(client.data(), "1");
+}
+
+#[test]
+fn a_half_that_refuses_at_first_is_asked_until_it_listens() {
+    let (blue, (socket, address)) = (Source::start(), dead_address());
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = Listener::counted(&front);
+    let green = Instance::new("green", address, false);
+    let mut both = plan(UNION, &[&blue], &[&blue]);
+    both.halves.push(Arc::clone(&green));
+    front.publish(both);
+    let counters = &front.counters.streams;
+    eventually("it counts as attached all the same", || {
+        green.counters.attached.load(Relaxed) == 1
+    });
+    drop(socket);
+    let listening = Source::at(address, |_| EVENTS.into());
+    listening.await_requests(1);
+    listening.emit("data: at last\n\n");
+    assert_eq!(client.data(), "at last");
+    assert_eq!(counters.fell_back.load(Relaxed), 0);
 }
