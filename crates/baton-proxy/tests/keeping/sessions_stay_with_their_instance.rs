@@ -444,3 +444,37 @@ fn a_restart_of_the_proxy_in_the_middle_of_it_loses_none() {
         "it is too late"
     );
 }
+
+#[tokio::test]
+async fn over_http2_as_well() {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let (blue, green) = (Servlet::start("blue"), Servlet::start("green"));
+    let front = Front::start(plan(&[&blue.instance], &[], LONG));
+    let stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut get = async |path: &str, cookies: &[&str]| {
+        let mut request = http::Request::get(format!("http://a.test{path}"));
+        for cookie in cookies {
+            request = request.header("cookie", *cookie);
+        }
+        let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let text = body.collect().await.unwrap().to_bytes();
+        let set = head.headers.get("set-cookie").cloned();
+        (String::from_utf8(text.to_vec()).unwrap(), set)
+    };
+    let (_, set) = get("/login", &[]).await;
+    let set = set.unwrap().to_str().unwrap().to_owned();
+    let cookie = set.split(';').next().unwrap();
+    switch(&front, &blue.instance, &green.instance, LONG);
+    // In pieces, as browsers send it.
+    assert_eq!(get("/", &["theme=dark", cookie]).await.0, "blue 1");
+    assert_eq!(get("/", &["theme=dark"]).await.0, "green stranger");
+    assert_eq!(front.proxy.sessions_left(&blue.instance), 1);
+}

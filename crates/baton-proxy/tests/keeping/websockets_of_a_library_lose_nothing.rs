@@ -1,19 +1,21 @@
 //! A real library on both sides: every message that reaches the client is whole, and in order; every one
 //! that the client has sent before its Close reaches the app.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_proxy::{EndWebSockets, Instance};
+use baton_proxy::{Certificate, EndWebSockets, Instance};
 use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::kit::{Front, Plan, eventually};
+use crate::kit::{Front, PATIENCE, Plan};
 
 /// Each message says its number and is large; every other one goes in three fragments.
 fn message(number: u64) -> Vec<u8> {
@@ -61,8 +63,7 @@ async fn app(listener: TcpListener, heard: Arc<AtomicU64>) {
 }
 
 /// Reads until the Close; returns its code and how many messages came and went.
-async fn client(address: SocketAddr) -> (u16, u64, u64) {
-    let stream = TcpStream::connect(address).await.unwrap();
+async fn client(stream: impl AsyncRead + AsyncWrite + Unpin) -> (u16, u64, u64) {
     let (socket, _) = tokio_tungstenite::client_async("ws://a.test/ws", stream)
         .await
         .unwrap();
@@ -77,20 +78,47 @@ async fn client(address: SocketAddr) -> (u16, u64, u64) {
                 sent += u64::from(say.send(Message::text("tick")).await.is_ok());
             }
             Message::Close(Some(close)) => {
-                return (
-                    close.code.into(),
-                    came,
-                    sent + {
-                        // The answer goes out with the next look.
-                        while hear.next().await.is_some_and(|m| m.is_ok()) {}
-                        0
-                    },
-                );
+                // The answer goes out with the next look.
+                while hear.next().await.is_some_and(|message| message.is_ok()) {}
+                return (close.code.into(), came, sent);
             }
             other => panic!("{other:?}"),
         }
     }
     panic!("no Close after {came} messages");
+}
+
+async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A certificate for `a.test`, and what a client needs to believe it.
+fn certificate() -> (Arc<Certificate>, TlsConnector) {
+    let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = (
+        folder.path().join("chain.pem"),
+        folder.path().join("key.pem"),
+    );
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let certificate = Certificate::load(&chain, &key).unwrap();
+    (certificate, TlsConnector::from(Arc::new(config)))
 }
 
 #[tokio::test]
@@ -99,17 +127,31 @@ async fn whole_messages_in_order_and_then_1012() {
     let instance = Instance::new("ws", listener.local_addr().unwrap(), false);
     let heard = Arc::new(AtomicU64::new(0));
     tokio::spawn(app(listener, Arc::clone(&heard)));
-    let front = Front::start(Plan::to(&[&instance]));
+    let (certificate, tls) = certificate();
+    let front = Front::with(Plan::to(&[&instance]), |settings| {
+        settings.https = vec![([127, 0, 0, 1], 0).into()];
+        settings.certificates = vec![certificate];
+    });
+    let (plain, secure) = (front.address, front.proxy.https_addrs()[0]);
     let clients: Vec<_> = (0..20)
-        .map(|_| tokio::spawn(client(front.address)))
+        .map(|number| {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                if number % 2 == 0 {
+                    return client(TcpStream::connect(plain).await.unwrap()).await;
+                }
+                let stream = TcpStream::connect(secure).await.unwrap();
+                let name = ServerName::try_from("a.test").unwrap();
+                client(tls.connect(name, stream).await.unwrap()).await
+            })
+        })
         .collect();
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while instance.counters.body_bytes.load(Ordering::Relaxed) < 50_000_000 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let gauge = &instance.counters.websockets;
+    let moved = &instance.counters.body_bytes;
+    until("all of them are busy", || {
+        gauge.load(Ordering::Relaxed) == 20 && moved.load(Ordering::Relaxed) > 50_000_000
     })
-    .await
-    .unwrap();
+    .await;
     instance.close();
     instance.end_websockets(EndWebSockets {
         spread: Duration::from_millis(500),
@@ -123,9 +165,10 @@ async fn whole_messages_in_order_and_then_1012() {
         sent += there;
     }
     assert!(came > 0);
-    eventually("the app has heard all", || {
+    until("the app has heard all", || {
         heard.load(Ordering::SeqCst) == sent
-    });
+    })
+    .await;
     instance.drained().await;
-    assert_eq!(instance.counters.websockets.load(Ordering::Relaxed), 0);
+    assert_eq!(gauge.load(Ordering::Relaxed), 0);
 }
