@@ -419,6 +419,14 @@ impl Relay {
         }
     }
 
+    /// The client waits for events, and nothing binds it to this instance.
+    fn others_may_answer(&self, upload: &Upload) -> bool {
+        self.asked.expects_events
+            && !self.answer.received
+            && upload.is_done()
+            && !self.account.is_pinned()
+    }
+
     /// Ends an exchange in which nothing has moved for too long.
     fn look_at_time(
         &self,
@@ -426,7 +434,7 @@ impl Relay {
         upload: &Upload,
         client: &mut ClientEnd,
     ) -> Result<(), End> {
-        if self.asked.expects_events && !self.answer.received && upload.is_done() {
+        if self.others_may_answer(upload) {
             let late = client.timer.poll_passed(cx, self.moved + streams::AWAITED);
             return if late { Err(End::Awaited) } else { Ok(()) };
         }

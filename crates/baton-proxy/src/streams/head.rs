@@ -32,7 +32,7 @@ pub(crate) async fn ask(
     account: Rc<Account>,
     asking: impl Future<Output = Result<Response<AnswerBody>, NoAnswer>> + 'static,
 ) -> Result<Response<AnswerBody>, NoAnswer> {
-    let Some(kept) = kept else {
+    let Some(kept) = kept.filter(|_| !account.is_pinned()) else {
         drop(account);
         return asking.await;
     };

@@ -2,16 +2,18 @@
 //! switch.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_proxy::{EndWebSockets, Instance, Mode, SessionRule};
+use baton_proxy::{EndWebSockets, Instance, Mode, SessionRule, StreamMode};
 
 use crate::kit::{App, Front, Message, Plan, Wire, eventually};
 
 const COOKIE: &str = "SID";
+const TICK: &[u8] = b"data: tick\n\n";
 
 /// Counts the requests of each session, in its memory.
 #[derive(Clone)]
@@ -44,7 +46,12 @@ impl Servlet {
             let path = head.head.split(' ').nth(1).unwrap();
             let answer = self.answer(path, session.as_deref());
             wire.send(answer);
-            if path == "/events" || path == "/ws" {
+            if path == "/events" {
+                while wire.stream.write_all(TICK).is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            if path == "/ws" {
                 while wire.fill() {
                     let said = std::mem::take(&mut wire.ahead);
                     wire.send(said);
@@ -477,4 +484,31 @@ async fn over_http2_as_well() {
     assert_eq!(get("/", &["theme=dark", cookie]).await.0, "blue 1");
     assert_eq!(get("/", &["theme=dark"]).await.0, "green stranger");
     assert_eq!(front.proxy.sessions_left(&blue.instance), 1);
+}
+
+/// Others are handed over; this one belongs to a session, and an app that knows nothing of it would be
+/// asked.
+#[test]
+fn the_event_stream_of_a_session_is_not_handed_over() {
+    let (blue, green) = (Servlet::start("blue"), Servlet::start("green"));
+    let front = Front::start(plan(&[&blue.instance], &[], LONG));
+    let mut client = Browser::new(&front);
+    client.get("/login");
+    let managed = |halves: &[&Arc<Instance>]| Plan {
+        default_stream_mode: StreamMode::Union,
+        halves: halves.iter().map(|half| Arc::clone(half)).collect(),
+        ..plan(&[&green.instance], &[&blue.instance], LONG)
+    };
+    blue.instance.pin();
+    front.publish(managed(&[&blue.instance, &green.instance]));
+    blue.instance.close();
+    client.send("/events", "Accept: text/event-stream\r\n");
+    assert_eq!(client.wire.head().status(), 200);
+    front.publish(managed(&[&green.instance]));
+    blue.instance.close_streams();
+    for _ in 0..40 {
+        assert!(client.wire.chunk().starts_with(TICK));
+    }
+    assert_eq!(green.connections(), 0);
+    assert_eq!(blue.instance.in_flight(), 1);
 }
