@@ -87,7 +87,7 @@ pub(crate) struct Held {
     /// The sessions that the request names.
     pub(crate) claims: Claims,
     /// It never ends without a place.
-    patient: bool,
+    pub(crate) patient: bool,
 }
 
 impl Default for Held {

@@ -9,6 +9,9 @@ use crate::upstream::pool::Reuse;
 /// How often a safe request is sent once more after an instance has ended under it.
 const RESENDS: u8 = 2;
 
+/// And one whose client must not be told: until another instance is there, ten seconds or so.
+const PATIENT_RESENDS: u8 = 60;
+
 /// What of a request could be sent again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Repeat {
@@ -67,7 +70,12 @@ impl Attempts {
             instance.counters.refused.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        if repeat.safe && repeat.whole && self.resends < RESENDS {
+        let resends = if self.held.patient {
+            PATIENT_RESENDS
+        } else {
+            RESENDS
+        };
+        if repeat.safe && repeat.whole && self.resends < resends {
             // The instance has died under it.
             self.resends += 1;
             account.broke();

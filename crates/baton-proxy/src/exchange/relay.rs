@@ -140,7 +140,12 @@ impl Relay {
         worker: &WorkerContext,
     ) -> Result<(), End> {
         if self.account.instance().is_cut() {
-            return Err(self.failed(502, "was stopped before it answered"));
+            let waits = self.others_may_answer(upload);
+            return Err(if waits {
+                End::Awaited
+            } else {
+                self.failed(502, "was stopped before it answered")
+            });
         }
         self.drive_request(cx, upload, client, worker)?;
         self.drive_answer(cx, upload, client, worker)?;

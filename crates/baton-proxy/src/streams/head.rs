@@ -38,6 +38,10 @@ pub(crate) async fn ask(
     };
     let mut asking = Box::pin(asking);
     match tokio::time::timeout(AWAITED, &mut asking).await {
+        // Others may answer; that one is being stopped.
+        Ok(Err(_)) if account.instance().is_cut() => {
+            Ok(await_any(worker, kept, account, std::future::ready(None)).await)
+        }
         Ok(answer) => answer.map(|answer| manage(worker, || Some(kept), answer)),
         Err(_) => Ok(await_any(worker, kept, account, async { asking.await.ok() }).await),
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use baton_proxy::{Mode, StreamMode};
 
-use crate::kit::{Front, PATIENCE, Plan, Wire, eventually};
+use crate::kit::{App, Front, PATIENCE, Plan, Wire, eventually};
 use crate::source::{EVENTS, Listener, Source, attach, plan};
 
 const UNION: StreamMode = StreamMode::Union;
@@ -114,5 +114,27 @@ fn a_browser_is_never_answered_with_an_error_meanwhile() {
     std::thread::sleep(Duration::from_millis(200));
     front.publish(plan(UNION, &[&blue], &[&blue]));
     client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(client.head().status(), 200);
+}
+
+#[test]
+fn a_browser_outlives_instances_that_are_cut_or_crash() {
+    let (blue, green) = (late(), Source::start());
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = ask(&front);
+    blue.await_requests(1);
+    // Before it has waited for long.
+    blue.instance().cut();
+    front.publish(plan(UNION, &[&green], &[&green]));
+    assert_eq!(client.head().status(), 200);
+
+    let crashing = App::start(|mut wire| drop(wire.try_head()));
+    let mut crashes = plan(UNION, &[], &[]);
+    crashes.instances = vec![crashing.instance.clone()];
+    crashes.halves = crashes.instances.clone();
+    front.publish(crashes);
+    let mut client = ask(&front);
+    eventually("it is asked again and again", || crashing.connections() > 5);
+    front.publish(plan(UNION, &[&green], &[&green]));
     assert_eq!(client.head().status(), 200);
 }
