@@ -110,9 +110,18 @@ impl Account {
     }
 
     /// How this upgraded connection is to end, and since when, if it is.
-    pub(crate) fn websocket_end(&self) -> Option<(EndWebSockets, Instant)> {
-        let ends = self.instance().websocket_ends();
-        ends.since(self.guard.websocket_epoch(), self.guard.is_pinned())
+    pub(crate) fn websocket_end(&self, worker: &WorkerContext) -> Option<(EndWebSockets, Instant)> {
+        let (instance, epoch) = (self.instance(), self.guard.websocket_epoch());
+        let ends = instance.websocket_ends();
+        if ends.epoch() == epoch {
+            return None;
+        }
+        // One that was opened before the switch came in as every other.
+        let has_session = || {
+            let sessions = &worker.shared().sessions;
+            instance.is_pinned() && sessions.has(instance, &self.guard.claims)
+        };
+        ends.since(epoch, self.is_pinned() || has_session())
     }
 
     /// Whether quiet is normal: nothing may move for hours.

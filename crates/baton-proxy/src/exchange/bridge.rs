@@ -23,13 +23,10 @@ use crate::exchange::upload::{Stopped, Upload};
 use crate::h1::write::write_last_chunk;
 use crate::h1::{BodyLength, ConnectionOptions, Field, ResponseHead, Version};
 use crate::io::{ClientEnd, Gone};
+use crate::streams::STALLED;
 use crate::upstream::h1::{NoAnswer, Why};
 use crate::upstream::h2c::{BodyError, RequestBody};
 use crate::worker::WorkerContext;
-
-/// How long the client of a managed stream may stand still in the middle of an event: nothing else can
-/// be said to it meanwhile (Streams.md §1.2).
-const STALLED: Duration = Duration::from_secs(5);
 
 /// RFC 9110 §10.1.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -3,6 +3,7 @@
 //!
 //! Routing, guards, holding, limits and counters are those of the HTTP/1.1 path.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -38,7 +39,7 @@ enum Kind {
     Http1(Box<AnswerStream>),
     H2c(Box<H2cStream>),
     /// A managed event stream.
-    Spliced(Box<Splice>),
+    Spliced(Rc<RefCell<Splice>>),
 }
 
 /// Serves one request, whatever becomes of it: Baton's own answers are answers too. `host` is what the
@@ -283,8 +284,8 @@ impl AnswerBody {
         Response::from_parts(parts, AnswerBody::http1(stream))
     }
 
-    pub(crate) fn spliced(splice: Splice) -> AnswerBody {
-        AnswerBody(Kind::Spliced(Box::new(splice)))
+    pub(crate) fn spliced(splice: Rc<RefCell<Splice>>) -> AnswerBody {
+        AnswerBody(Kind::Spliced(splice))
     }
 
     /// Of an answer that one instance gives.
@@ -304,7 +305,7 @@ impl AnswerBody {
     /// While the client takes nothing: what must go on all the same.
     pub(crate) fn attend(&mut self, cx: &mut Context<'_>) {
         if let Kind::Spliced(splice) = &mut self.0 {
-            splice.attend(cx);
+            splice.borrow_mut().attend(cx);
         }
     }
 
@@ -325,7 +326,7 @@ impl Body for AnswerBody {
             Kind::Own(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Kind::Http1(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
             Kind::H2c(stream) => stream.poll_frame(cx),
-            Kind::Spliced(splice) => splice.poll_frame(cx),
+            Kind::Spliced(splice) => splice.borrow_mut().poll_frame(cx),
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) async fn await_any(
     drop(account);
     let head = poll_fn(|cx| splice.poll_head(cx)).await;
     match head {
-        Ok(parts) => Response::from_parts(parts, AnswerBody::spliced(splice)),
+        Ok(parts) => Response::from_parts(parts, splice.into_body()),
         Err(other) => *other,
     }
 }

@@ -14,6 +14,7 @@
 //! | `head` | its head, which may come late; the heads that may join it |
 //! | `look` | what a new routing table means for it: which halves it opens, which ones end |
 //! | `half` | one half: what one instance says |
+//! | `stalled` | clients that take nothing any more |
 //! | `opening` | asking an instance for its half; how many at once, how soon again |
 //!
 //! What happens to the bytes is in [`sse`](crate::sse), without IO.
@@ -25,6 +26,7 @@ mod look;
 mod opening;
 pub mod rule;
 mod splice;
+mod stalled;
 mod terms;
 
 use std::rc::Rc;
@@ -39,6 +41,7 @@ pub(crate) use head::{AWAITED, ask, await_any};
 pub(crate) use kept::{Kept, plain};
 pub(crate) use opening::Pace;
 pub(crate) use splice::Splice;
+pub(crate) use stalled::STALLED;
 pub(crate) use terms::{Terms, accepts_events, is_asked_plain, may_be_managed};
 
 /// Whether a request's answer can be managed: what its client is allowed by its head, if so. A cookie
@@ -82,7 +85,7 @@ pub(crate) fn splice(
         return body;
     };
     match kept.names(|_, target| Terms::of(&account.route, target)) {
-        Some(terms) => AnswerBody::spliced(Splice::new(worker, kept, terms, cors, &account, body)),
+        Some(terms) => Splice::new(worker, kept, terms, cors, &account, body).into_body(),
         None => body,
     }
 }

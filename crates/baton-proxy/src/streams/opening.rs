@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::stalled::Watched;
 use crate::exchange::account::Account;
 use crate::exchange::stream::AnswerBody;
 use crate::h1::BodyLength;
@@ -37,6 +38,7 @@ const SLOW: Duration = Duration::from_millis(100);
 pub(crate) struct Pace {
     permits: Arc<Semaphore>,
     pub(super) streams: Cell<u32>,
+    pub(super) watched: Watched,
 }
 
 impl Default for Pace {
@@ -44,6 +46,7 @@ impl Default for Pace {
         Pace {
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Cell::new(0),
+            watched: Watched::default(),
         }
     }
 }

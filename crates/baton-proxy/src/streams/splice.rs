@@ -1,5 +1,6 @@
 //! A managed stream: the halves behind one client's answer, as a body of whole events.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use super::half::{Half, Read, Source};
 use super::kept::Kept;
 use super::opening::{self, Asking, Written};
 use super::rule::StreamMode;
+use super::stalled;
 use super::terms::Terms;
 use crate::exchange::account::Account;
 use crate::exchange::stream::AnswerBody;
@@ -144,6 +146,26 @@ impl Splice {
         };
         splice.enter();
         splice
+    }
+
+    pub(super) fn into_body(self) -> AnswerBody {
+        let worker = Rc::clone(&self.worker);
+        let splice = Rc::new(RefCell::new(self));
+        stalled::watch(&worker, &splice);
+        AnswerBody::spliced(splice)
+    }
+
+    /// Whether the client has not taken what it was given for so long.
+    pub(super) fn is_stalled_for(&self, limit: Duration) -> bool {
+        self.gave.is_some_and(|gave| gave.elapsed() > limit)
+    }
+
+    /// Leaves every instance; the client finds the end when it looks again.
+    pub(super) fn give_up(&mut self) {
+        self.leave_gauges();
+        self.mode = StreamMode::Drain;
+        self.halves.clear();
+        self.ending = Some(Ending::Broken);
     }
 
     pub(crate) fn poll_frame(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use baton_proxy::StreamMode;
 
+use crate::hyper_clients;
 use crate::kit::{App, Front, Plan, eventually};
 use crate::source::{EVENTS, Listener};
 
@@ -105,4 +106,19 @@ fn a_client_that_stands_still_within_an_event_is_closed() {
     eventually("it is closed", || blue.instance.streams() == 0);
     assert_eq!(front.counters.streams.open.load(Ordering::Relaxed), 0);
     drop(client);
+}
+
+#[test]
+fn over_http2_as_well() {
+    let (blue, written) = firehose("blue", 100_000);
+    let front = front(&[&blue]);
+    let roots = rustls::RootCertStore::empty();
+    let mut client = hyper_clients::Listener::open(&front, hyper_clients::Client::H2, &roots);
+    stands(&written);
+    eventually("it is closed", || blue.instance.streams() == 0);
+    assert_eq!(front.counters.streams.union.load(Ordering::Relaxed), 0);
+    // It finds out when it reads on.
+    while let Ok(event) = client.next() {
+        assert!(event.is_some(), "no clean end");
+    }
 }
