@@ -236,7 +236,8 @@ impl Instance {
         &self.websocket_ends
     }
 
-    /// Ends what is still in flight: the drain's time is over. For good; close the gate first.
+    /// Ends what is still in flight: the drain's time is over. For good; close the gate first. Requests
+    /// of pinned sessions are cut as all others are, those that are still to come too: unpin before.
     pub fn cut(&self) {
         self.cut.raise();
     }

@@ -130,7 +130,7 @@ impl Tunnel {
             self.speak_last(cx, client);
             return Poll::Ready(());
         }
-        if self.look_at_end(cx, client).is_ready() {
+        if self.look_at_end(cx, client, worker).is_ready() {
             return Poll::Ready(());
         }
         loop {
@@ -243,9 +243,14 @@ impl Tunnel {
     }
 
     /// Whether the instance's tunnels are to end, and when this one. Ready: now, and it is no WebSocket.
-    fn look_at_end(&mut self, cx: &mut Context<'_>, client: &mut ClientEnd) -> Poll<()> {
+    fn look_at_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut ClientEnd,
+        worker: &WorkerContext,
+    ) -> Poll<()> {
         if let Goodbye::Not = self.goodbye
-            && let Some((how, called)) = self.account.websocket_end()
+            && let Some((how, called)) = self.account.websocket_end(worker)
         {
             self.goodbye = Goodbye::Due {
                 at: called + random::within(how.spread),

@@ -196,6 +196,16 @@ impl Sessions {
         })
     }
 
+    /// Whether an instance has one of these sessions, and it is in use.
+    pub(crate) fn has(&self, instance: &Instance, claims: &Claims) -> bool {
+        let (Some(named), Some(table)) = (&claims.0, self.table.get()) else {
+            return false;
+        };
+        let in_use = self.in_use(instance);
+        let hashes = named.cookies.into_iter().filter(|hash| *hash != 0);
+        hashes.filter_map(|hash| table.get(hash)).any(in_use)
+    }
+
     /// Notes that these sessions are in use.
     pub(crate) fn touch(&self, claims: &Claims) {
         if let (Some(named), Some(table)) = (&claims.0, self.table.get()) {

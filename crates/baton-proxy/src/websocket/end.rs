@@ -18,7 +18,8 @@ pub struct EndWebSockets {
     /// Each ends at a random moment within this time from the call, so that they do not all come back at
     /// once.
     pub spread: Duration,
-    /// Those of pinned sessions as well. If not, they stay until the instance is unpinned.
+    /// Those of sessions that are kept here as well. If not, they stay until the instance is unpinned, or
+    /// their session is over.
     pub pinned: bool,
 }
 
