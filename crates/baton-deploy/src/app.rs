@@ -6,7 +6,7 @@ use baton_compose::{AppName, Color};
 use baton_engine::Slot;
 
 use crate::core::{Core, ask};
-use crate::drain::{self, Unrouted};
+use crate::drain::{self, Leaving, Settled, Unrouted};
 use crate::error::DeployError;
 use crate::images;
 use crate::lock::Busy;
@@ -89,7 +89,8 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
             other @ Busy::DisplacedBy(_) => other.error(),
         })?;
     if let Some(tail) = core.tail(app) {
-        tail.shorten();
+        // What it waited for is not waited for here: its color is drained below.
+        tail.leave();
         tail.ended().await;
     }
     let keeper = core.hold_keeper(app).await;
@@ -113,7 +114,7 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
 }
 
 /// Drains a color by its release's own rules and stops it. What was adopted runs on.
-async fn end_color(core: &Core, app: &AppName, color: Color) -> Result<(), DeployError> {
+async fn end_color(core: &Arc<Core>, app: &AppName, color: Color) -> Result<(), DeployError> {
     let slot = core.store.slot(app, color).await?;
     let release = match slot.release {
         Some(id) => core.store.release(app, id).await?,
@@ -127,16 +128,24 @@ async fn end_color(core: &Core, app: &AppName, color: Color) -> Result<(), Deplo
         app: app.clone(),
         color,
     };
-    let instances = core.instances(&release, color).await?;
-    // Streams do not hold it for minutes: whoever removes an app waits for it.
+    // Streams do not hold it for minutes: whoever removes an app waits for it. Messages stay where
+    // they are: nothing takes the place of what handled them.
     let alone = Tail::new(0, color);
     alone.shorten();
     let unrouted = Unrouted::removed(core, place.clone()).await?;
-    let drained = unrouted
-        .drain(&instances, &drain::rules(&release), &alone, &|text| {
-            tracing::info!(%app, %color, "{text}");
-        })
-        .await;
+    let leaving = Leaving {
+        core: Arc::clone(core),
+        release: release.clone(),
+        color,
+        tail: alone,
+        note: drain::to_log(app, color),
+    };
+    let settled = Settled {
+        successor: None,
+        before: &Default::default(),
+        may_fail: false,
+    };
+    let drained = leaving.drain(unrouted, settled).await?;
     // Nobody can ask this tail to leave the color.
     if let Some(drained) = drained {
         engine

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) session: String,
     running: Mutex<HashMap<i64, Arc<RunningDeploy>>>,
     tails: Mutex<HashMap<AppName, Arc<Tail>>>,
+    /// What a person should know of an app, by what it is about.
+    warnings: Mutex<BTreeMap<(AppName, &'static str), String>>,
     events: broadcast::Sender<Event>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -57,6 +59,7 @@ impl Core {
             session: session_id(),
             running: Mutex::default(),
             tails: Mutex::default(),
+            warnings: Mutex::default(),
             events: broadcast::Sender::new(256),
             tasks: Mutex::default(),
         })
@@ -102,6 +105,25 @@ impl Core {
             Ok(event) => drop(self.events.send(event)),
             Err(error) => tracing::warn!("cannot write an event: {error}"),
         }
+    }
+
+    /// Shows a warning about `what` in the app's status until it is taken away with None.
+    pub(crate) fn warn(&self, app: &AppName, what: &'static str, text: Option<String>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (app.clone(), what);
+        match text {
+            Some(text) => drop(warnings.insert(key, text)),
+            None => drop(warnings.remove(&key)),
+        }
+    }
+
+    /// All warnings of an app, those of its keeper first.
+    pub(crate) fn warnings(&self, app: &AppName) -> Vec<String> {
+        let mut all = self.supervision.warnings(app);
+        let own = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = own.iter().filter(|((of, _), _)| of == app);
+        all.extend(own.map(|(_, text)| text.clone()));
+        all
     }
 
     pub(crate) fn new_events(&self) -> broadcast::Receiver<Event> {

@@ -15,6 +15,7 @@ use crate::plan::Strategy;
 use crate::planning;
 use crate::release::Release;
 use crate::request::DeployRequest;
+use crate::router::StreamFigures;
 use crate::slots::{SlotRole, SlotState, Weight};
 use crate::status::{AppStatus, ColorStatus, Colors, InstanceStatus, RunningDeploy, Status};
 use crate::step::preflight;
@@ -55,8 +56,14 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         colors: Colors { blue, green },
         hosts: release.as_ref().map(hosts).unwrap_or_default(),
         paused: core.store.paused(app).await.unwrap_or_default(),
-        warnings: core.supervision.warnings(app),
+        warnings: warnings(core, app, release.as_ref()),
     })
+}
+
+fn warnings(core: &Core, app: &AppName, live: Option<&Release>) -> Vec<String> {
+    let mut warnings = core.warnings(app);
+    warnings.extend(live.and_then(|live| planning::sessions_at_risk(core, app, &live.project)));
+    warnings
 }
 
 /// A list of futures of one type: their lifetimes are settled here, so that whoever awaits them may be
@@ -91,6 +98,10 @@ async fn color(core: &Core, app: &AppName, slot: SlotState) -> ColorStatus {
         None => Vec::new(),
     };
     let release_of = release.as_ref();
+    let router = core.routes.router();
+    let figures = instances.iter().filter_map(|i| router.instance(&i.id));
+    let streams = figures.map(|figures| figures.streams);
+    let streams = streams.reduce(StreamFigures::and).unwrap_or_default();
     let instances = future::join_all(boxed(instances.iter(), |instance| {
         Box::pin(instance_status(core, release_of, instance))
     }))
@@ -105,6 +116,7 @@ async fn color(core: &Core, app: &AppName, slot: SlotState) -> ColorStatus {
             SlotRole::Live => Weight::ALL,
             _ => Weight::NONE,
         },
+        streams,
         instances,
     }
 }
@@ -136,6 +148,7 @@ async fn instance_status(
         requests_in_flight: figures.in_flight,
         sse: figures.sse,
         websockets: figures.websockets,
+        sessions: core.routes.router().sessions(&instance.id),
         memory_bytes: memory,
         restarts: instance.restarts,
     }
@@ -160,8 +173,16 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     let app = &request.project.app;
     let live = core.live_release(app).await?;
     let planned = planning::deploy(core, app, request.project.clone(), request.force).await?;
+    let old = live.as_ref().map(|(color, release)| (*color, release));
+    let mut findings = preflight::look(core, app, &request.project, old.map(|(_, r)| r)).await;
+    preflight::look_at_redis(
+        core,
+        old,
+        (planned.plan.to, &request.project),
+        &mut findings,
+    )
+    .await;
     let live = live.map(|(_, release)| release);
-    let findings = preflight::look(core, app, &request.project, live.as_ref()).await;
     let mut refusals = findings.refusals;
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {
@@ -180,7 +201,7 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
         nothing_to_do,
         figures: findings.figures,
         refusals,
-        warnings: core.supervision.warnings(app),
+        warnings: core.warnings(app),
     })
 }
 

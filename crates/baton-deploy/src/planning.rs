@@ -49,6 +49,7 @@ impl Planned {
             boot: None,
             tail: None,
             drained: None,
+            moved: Default::default(),
         }
     }
 }
@@ -86,11 +87,21 @@ pub(crate) async fn deploy(
             text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image again as plain Compose did (command, environment, mounts, limits), with the networks and logging of this file".to_owned(),
         });
     }
+    notices.extend(sessions_at_risk(core, app, &project).map(|text| Notice {
+        key: "x-baton.sessions".to_owned(),
+        text,
+    }));
     let way = Way {
         release,
         to,
         from,
         fetch: true,
+        // What is adopted is drained by the rules of this file.
+        messages: live
+            .as_ref()
+            .map_or(adopt && has_messages(&project), |(_, release)| {
+                has_messages(&release.project)
+            }),
     };
     Ok(Planned {
         plan: blue_green::plan(DeployKind::Deploy, way),
@@ -102,6 +113,27 @@ pub(crate) async fn deploy(
         notices,
         release: None,
         previous: live.map(|(_, release)| release),
+    })
+}
+
+/// The app gives out a cookie that is known to name sessions in an app's memory, and its file says
+/// nothing about them.
+pub(crate) fn sessions_at_risk(core: &Core, app: &AppName, project: &Project) -> Option<String> {
+    let policies = project.services.iter().map(|service| &service.policy);
+    if policies.clone().any(|policy| policy.sessions.is_some()) {
+        return None;
+    }
+    let cookie = core.routes.router().session_cookie(app)?;
+    Some(format!(
+        "{app} sets the session cookie {cookie}: where its sessions live in memory, a deploy ends them; `sessions: {{ cookie: {cookie} }}` in x-baton keeps their clients on their release until they are idle"
+    ))
+}
+
+/// Does the old color of such a deploy have more to finish than requests?
+fn has_messages(project: &Project) -> bool {
+    project.services.iter().any(|service| {
+        let policy = &service.policy;
+        policy.redis.is_some() || policy.sessions.is_some() || policy.drain.until.is_some()
     })
 }
 
@@ -142,6 +174,7 @@ async fn rollback(
         to: color.other(),
         from: Some(color),
         fetch: false,
+        messages: has_messages(&live.project),
     };
     if current.is_some() {
         way.release = core.store.next_release(app).await?;
@@ -236,6 +269,7 @@ async fn switch(core: &Core, app: &AppName, to: Option<Color>) -> Result<Planned
         to,
         from: Some(color),
         fetch: false,
+        messages: has_messages(&live.project),
     };
     Ok(Planned {
         plan: blue_green::plan(DeployKind::Switch, way),

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use crate::plan::{DeployKind, StepName};
 use crate::release::ReleaseId;
+use crate::router::StreamFigures;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -30,13 +31,34 @@ pub struct Receipt {
     pub longest_gap_ms: u64,
     /// In flight on the old color at the switch, and answered by it.
     pub in_flight_at_switch: u64,
-    /// Cut because `drain.connections` was over.
+    /// Cut because its time was over: `drain.connections` for requests, `drain.websockets` and some
+    /// seconds for streams and WebSockets.
     pub cut: u64,
+    /// What became of event streams, WebSockets and sessions, by the color that they were on; only
+    /// colors of which there is something to say.
+    #[serde(default)]
+    pub streams: Vec<(Color, StreamFigures)>,
+    #[serde(default)]
+    pub messages: MessageFigures,
     /// Time from the first to the last step, and each step's own, in milliseconds.
     pub duration_ms: u64,
     pub steps: Vec<StepTime>,
     /// What memory the two colors used at most, in bytes.
     pub memory: Vec<(Color, u64)>,
+}
+
+/// Messages of Redis Streams that the old color had when the deploy switched (Streams.md §3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageFigures {
+    /// Went to the new color, because the old one did not handle them.
+    pub moved: u64,
+    /// Of those, the ones that the old color had been given: the new one may handle them again.
+    pub moved_pending: u64,
+    /// Acknowledged by Baton, because their entries were trimmed or deleted while pending.
+    pub trimmed: u64,
+    /// Pending since before the deploy, and left alone.
+    pub before: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

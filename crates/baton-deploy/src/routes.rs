@@ -20,7 +20,37 @@ pub(crate) struct Live {
     services: Vec<(String, Arc<Policy>)>,
     /// Those that may take requests.
     instances: Vec<Instance>,
+    beside: Beside,
     held: bool,
+}
+
+/// The other color while it has event streams, too: a candidate before its switch, or an old color
+/// that has not drained.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beside {
+    instances: Vec<Instance>,
+    /// Clients whose session lives there stay there.
+    pinned: bool,
+}
+
+impl Beside {
+    /// `instances` that have no address (workers, exited ones) have no streams.
+    pub(crate) fn new(instances: &[Instance]) -> Beside {
+        Beside {
+            instances: addressed(instances),
+            pinned: false,
+        }
+    }
+
+    pub(crate) fn pinned(mut self, pinned: bool) -> Beside {
+        self.pinned = pinned;
+        self
+    }
+}
+
+fn addressed(instances: &[Instance]) -> Vec<Instance> {
+    let with_address = instances.iter().filter(|i| i.address.is_some());
+    with_address.cloned().collect()
 }
 
 impl Live {
@@ -33,11 +63,8 @@ impl Live {
                 .routed()
                 .map(|service| (service.name.clone(), Arc::new(service.policy.clone())))
                 .collect(),
-            instances: instances
-                .iter()
-                .filter(|instance| instance.address.is_some())
-                .cloned()
-                .collect(),
+            instances: addressed(instances),
+            beside: Beside::default(),
             held: false,
         }
     }
@@ -47,23 +74,36 @@ impl Live {
         self
     }
 
+    pub(crate) fn beside(mut self, beside: Beside) -> Live {
+        self.beside = beside;
+        self
+    }
+
     pub(crate) fn instances(&self) -> &[Instance] {
         &self.instances
     }
 
     fn routes<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = ServiceRoute> + 'a {
-        self.services.iter().map(|(service, policy)| ServiceRoute {
-            app: app.clone(),
-            service: service.clone(),
-            policy: Arc::clone(policy),
-            color: Some(self.color),
-            instances: self
-                .instances
-                .iter()
-                .filter(|instance| instance.service == *service)
-                .cloned()
-                .collect(),
-            held: self.held,
+        self.services.iter().map(|(service, policy)| {
+            let of = |instances: &[Instance]| -> Vec<Instance> {
+                let own = instances.iter().filter(|i| i.service == *service);
+                own.cloned().collect()
+            };
+            let (instances, beside) = (of(&self.instances), of(&self.beside.instances));
+            ServiceRoute {
+                app: app.clone(),
+                service: service.clone(),
+                policy: Arc::clone(policy),
+                color: Some(self.color),
+                halves: [instances.clone(), beside.clone()].concat(),
+                instances,
+                pinned: if self.beside.pinned {
+                    beside
+                } else {
+                    Vec::new()
+                },
+                held: self.held,
+            }
         })
     }
 }
@@ -163,16 +203,35 @@ impl Routes {
         Ok(removed)
     }
 
-    /// Takes one instance of the live color away; requests go to the others, or are held.
+    /// What has event streams beside the live color. Nothing when another color is live by now.
+    pub(crate) async fn beside(
+        &self,
+        app: &AppName,
+        live: Color,
+        beside: Beside,
+    ) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            let changes = now.color == live
+                && (now.beside.pinned != beside.pinned || now.beside.instances != beside.instances);
+            if changes {
+                now.beside = beside;
+            }
+            changes
+        })
+        .await
+    }
+
+    /// Takes one instance away, wherever it is; requests go to the others, or are held.
     pub(crate) async fn unroute(
         &self,
         app: &AppName,
         id: &InstanceId,
     ) -> Result<bool, RouteConflict> {
         self.change(app, |live| {
-            let before = live.instances.len();
+            let before = live.instances.len() + live.beside.instances.len();
             live.instances.retain(|instance| instance.id != *id);
-            live.instances.len() != before
+            live.beside.instances.retain(|instance| instance.id != *id);
+            live.instances.len() + live.beside.instances.len() != before
         })
         .await
     }

@@ -408,7 +408,12 @@ pub(crate) async fn tail_of(mut walk: Walk) {
         Some(outcome) => outcome,
         None => live_outcome(&walk).await,
     };
-    outcome.receipt = receipt::build(&walk, "live").await.ok();
+    outcome.receipt = receipt::build(&walk, walk.ending()).await.ok();
+    if walk.tail.as_ref().is_some_and(|tail| tail.is_taken_back()) {
+        outcome.ok = false;
+        outcome.exit_code = ExitCode::TakenBack;
+        outcome.message = format!("{} was taken back: messages were left", walk.plan.release);
+    }
     if let Err(error) = core.store.set_outcome(deploy.id, &outcome, true).await {
         tracing::error!(deploy = deploy.id, "{error}");
     }
@@ -448,7 +453,7 @@ async fn persist(walk: &mut Walk, step: StepName) {
 /// Every step may run twice: after a crash one that has no outcome is run again.
 #[cfg(test)]
 #[path = "../tests/promises/kit/mod.rs"]
-mod kit;
+pub(crate) mod kit;
 
 #[cfg(test)]
 mod twice {

@@ -1,5 +1,6 @@
 //! A deploy while it goes on: what others may ask of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_compose::project::FetchedImages;
@@ -202,6 +203,7 @@ pub(crate) struct Tail {
     pub(crate) color: Color,
     hurry: watch::Sender<Hurry>,
     stopping: Mutex<bool>,
+    taken_back: AtomicBool,
     ended: watch::Sender<bool>,
 }
 
@@ -212,6 +214,7 @@ impl Tail {
             color,
             hurry: watch::Sender::new(Hurry::No),
             stopping: Mutex::new(false),
+            taken_back: AtomicBool::new(false),
             ended: watch::Sender::new(false),
         })
     }
@@ -233,6 +236,15 @@ impl Tail {
         }
         self.hurry.send_replace(Hurry::Leave);
         true
+    }
+
+    /// Its deploy is taken back after the command had ended.
+    pub(crate) fn set_taken_back(&self) {
+        self.taken_back.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.taken_back.load(Ordering::SeqCst)
     }
 
     /// The tail is about to stop instances; false when it was told to leave them.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{StepName, Strategy};
 use crate::release::ReleaseId;
+use crate::router::StreamFigures;
 use crate::slots::{SlotRole, Weight};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct ColorStatus {
     pub image: Option<String>,
     pub role: SlotRole,
     pub weight: Weight,
+    /// What became of its event streams, WebSockets and sessions, since its instances run.
+    #[serde(default)]
+    pub streams: StreamFigures,
     pub instances: Vec<InstanceStatus>,
 }
 
@@ -57,6 +61,9 @@ pub struct InstanceStatus {
     pub requests_in_flight: u64,
     pub sse: u64,
     pub websockets: u64,
+    /// Sessions of `x-baton.sessions` that are in use there.
+    #[serde(default)]
+    pub sessions: u64,
     pub memory_bytes: u64,
     pub restarts: u32,
 }

@@ -1,14 +1,21 @@
 //! What happens to a color after it is not live any more, beside the steps of a deploy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_compose::{AppName, Color};
+use futures_util::future::BoxFuture;
 
 use crate::core::{Core, ask};
-use crate::drain::{self, Unrouted};
+use crate::drain::{self, Leaving, Settled, Successor, Unrouted};
 use crate::error::DeployError;
-use crate::running::Hurry;
+use crate::launch::launch;
+use crate::running::{Hurry, Tail};
 use crate::slots::SlotRole;
+use crate::work::Work;
+
+/// How long a deploy that runs just then may keep a way back waiting.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A color that has no deploy to end it: a warm one whose rollback was cancelled, or what a crash
 /// left. Drains, stays warm as long as its policy says, is stopped; all in the background.
@@ -28,14 +35,14 @@ pub(crate) async fn linger(
     let tail = core.begin_tail(app, deploy, color);
     let (inner, app) = (Arc::clone(core), app.clone());
     core.spawn(async move {
-        let mut pause = std::time::Duration::from_secs(1);
+        let mut pause = Duration::from_secs(1);
         loop {
             match end(&inner, &app, color, &tail).await {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(%app, %color, "cannot stop the old color yet: {error}");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(std::time::Duration::from_secs(30));
+                    pause = (pause * 2).min(Duration::from_secs(30));
                 }
             }
         }
@@ -44,11 +51,21 @@ pub(crate) async fn linger(
     Ok(())
 }
 
-async fn end(
+/// Boxed: a drain may begin a deploy, whose undo lingers.
+fn end<'a>(
+    core: &'a Arc<Core>,
+    app: &'a AppName,
+    color: Color,
+    tail: &'a Arc<Tail>,
+) -> BoxFuture<'a, Result<(), DeployError>> {
+    Box::pin(end_now(core, app, color, tail))
+}
+
+async fn end_now(
     core: &Arc<Core>,
     app: &AppName,
     color: Color,
-    tail: &crate::running::Tail,
+    tail: &Arc<Tail>,
 ) -> Result<(), DeployError> {
     let slot = core.store.slot(app, color).await?;
     let Some(id) = slot.release else {
@@ -59,16 +76,28 @@ async fn end(
     };
     let instances = core.instances(&release, color).await?;
     let unrouted = Unrouted::new(core, app, color).await?;
-    let drained = unrouted
-        .drain(&instances, &drain::rules(&release), tail, &|text| {
-            tracing::info!(%app, %color, "{text}");
-        })
-        .await;
-    let Some(drained) = drained else {
+    let live = core.live_release(app).await?;
+    let leaving = Leaving {
+        core: Arc::clone(core),
+        release: release.clone(),
+        color,
+        tail: Arc::clone(tail),
+        note: drain::to_log(app, color),
+    };
+    let settled = Settled {
+        successor: live.as_ref().map(|(color, release)| Successor {
+            release,
+            color: *color,
+        }),
+        before: &Default::default(),
+        may_fail: false,
+    };
+    let Some(mut drained) = leaving.drain(unrouted, settled).await? else {
         return Ok(());
     };
     let warm = crate::step::warm_for(&release);
-    if slot.role != SlotRole::Candidate && !warm.is_zero() && !instances.is_empty() {
+    let warms = slot.role != SlotRole::Candidate && !drained.leaves_messages();
+    if warms && !warm.is_zero() && !instances.is_empty() {
         core.store
             .set_slot(app, color, SlotRole::Warm, Some(id))
             .await?;
@@ -87,7 +116,30 @@ async fn end(
         core.store.put_release(&release).await?;
     }
     drained.clear(&engine).await?;
+    let mut moved = crate::redis::Moved::default();
+    drained.carry_messages(&mut moved).await?;
+    if moved.total() > 0 {
+        let text = format!("{} messages of {id} ({color}) moved", moved.total());
+        core.event(Some(app), "messages_moved", text).await;
+    }
     core.store.set_slot(app, color, SlotRole::Empty, None).await
+}
+
+/// Messages are left on the old color and its policy says `fail`: a switch back is begun, which will
+/// ask `tail` to leave the color alone.
+pub(crate) async fn take_back(core: &Arc<Core>, app: &AppName, color: Color, tail: &Tail) {
+    tail.set_taken_back();
+    let work = Work::Switch { to: Some(color) };
+    let by = Some("baton (leftover: fail)".to_owned());
+    let text = match launch(core, app.clone(), work, Some(PATIENCE), by).await {
+        Ok(back) => format!(
+            "deploy {} is taken back by deploy {}: messages were left on {color}",
+            tail.deploy, back.deploy
+        ),
+        Err(error) => format!("deploy {} cannot be taken back: {error}", tail.deploy),
+    };
+    core.warn(app, "taken back", Some(text.clone()));
+    core.event(Some(app), "taken_back", text).await;
 }
 
 /// A slot whose release has no record: every engine is asked to clear it.

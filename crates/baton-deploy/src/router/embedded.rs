@@ -12,17 +12,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::policy::{Limits, Protocol, Tls};
+use baton_compose::policy::{self, Limits, Protocol, Tls};
 use baton_compose::{AppName, Policy};
 use baton_engine::engine::Address;
 use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters, RouteLimits};
-use baton_proxy::{Certificate, Mode, Proxy, Route, RoutingTable};
+use baton_proxy::{
+    Certificate, EndWebSockets, Mode, Proxy, Route, RoutingTable, SessionRule, StreamMode,
+    StreamRule,
+};
 
-use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute};
+use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
 
 /// After a cut, so long for the connections to be gone.
 const CUT: Duration = Duration::from_secs(5);
+
+/// How often it looks whether requests are still in flight.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Instances that are routed no more and drained, and whose figures are still kept.
 const KEEP: usize = 64;
@@ -41,6 +47,8 @@ struct State {
     /// In the order in which they were published first; for forgetting the oldest.
     order: Vec<(InstanceId, SocketAddr)>,
     counters: HashMap<(AppName, String), Arc<RouteCounters>>,
+    /// WebSockets that were told to come back, by the instance they were on.
+    told: HashMap<InstanceId, u64>,
     certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
     /// What is published, in the order of the table.
     files: Vec<(PathBuf, PathBuf)>,
@@ -126,9 +134,24 @@ impl Embedded {
                 .iter()
                 .filter_map(|instance| state.instance(instance))
                 .collect(),
-            streams: Arc::default(),
-            default_stream_mode: baton_proxy::StreamMode::Drain,
-            halves: Vec::new(),
+            streams: policy.sse.iter().map(stream_rule).collect(),
+            default_stream_mode: stream_mode(policy.default_stream_mode),
+            halves: wanted
+                .halves
+                .iter()
+                .filter_map(|instance| state.instance(instance))
+                .collect(),
+            sessions: policy.sessions.as_ref().map(|sessions| {
+                Arc::new(SessionRule {
+                    cookie: sessions.cookie.as_str().into(),
+                    keep: sessions.keep,
+                })
+            }),
+            pinned: wanted
+                .pinned
+                .iter()
+                .filter_map(|instance| state.instance(instance))
+                .collect(),
             counters,
         }
     }
@@ -140,6 +163,24 @@ fn hosts(policy: &Policy) -> Vec<String> {
         .iter()
         .map(|host| host.to_ascii_lowercase())
         .collect()
+}
+
+fn stream_rule(rule: &policy::StreamRule) -> StreamRule {
+    StreamRule {
+        path: rule.path.as_str().into(),
+        mode: stream_mode(rule.mode),
+        drop_on_attach: rule.drop_on_attach.iter().cloned().collect(),
+        attach_grace: rule.attach_grace,
+    }
+}
+
+fn stream_mode(mode: policy::StreamMode) -> StreamMode {
+    match mode {
+        policy::StreamMode::Union => StreamMode::Union,
+        policy::StreamMode::Cut => StreamMode::Cut,
+        policy::StreamMode::Reconnect => StreamMode::Reconnect,
+        policy::StreamMode::Drain => StreamMode::Drain,
+    }
 }
 
 fn limits(limits: &Limits) -> RouteLimits {
@@ -177,16 +218,21 @@ impl State {
     /// Keeps figures of the latest ones that are gone, and all that still have requests.
     fn forget(&mut self, published: &[Arc<baton_proxy::Instance>]) {
         let State {
-            instances, order, ..
+            instances,
+            order,
+            told,
+            ..
         } = self;
         let gone = |key: &(InstanceId, SocketAddr)| {
             instances.get(key).is_none_or(|known| {
-                known.in_flight() == 0 && !published.iter().any(|p| Arc::ptr_eq(p, known))
+                known.in_flight() + known.streams() == 0
+                    && !published.iter().any(|p| Arc::ptr_eq(p, known))
             })
         };
         let gone: Vec<_> = order.iter().filter(|key| gone(key)).cloned().collect();
         for key in gone.iter().rev().skip(KEEP) {
             instances.remove(key);
+            told.remove(&key.0);
             order.retain(|other| other != key);
         }
     }
@@ -246,18 +292,37 @@ impl Router for Embedded {
             .map(|wanted| Arc::new(self.route(&mut state, wanted)))
             .collect();
         let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
-        let published: Vec<_> = instances(&table);
-        for instance in &published {
+        let (serving, halves) = (instances(&table), halves(&table));
+        for instance in &serving {
             instance.open();
+        }
+        for instance in &halves {
+            instance.open_streams();
+        }
+        let pinned = each_once(table.routes().iter().flat_map(|route| &route.pinned));
+        for instance in &pinned {
+            instance.pin();
         }
         state.certificates(routes);
         self.proxy.set_certificates(state.served());
         self.proxy.publish(Arc::new(table));
-        for old in instances(&before) {
-            if !published.iter().any(|new| Arc::ptr_eq(new, &old)) {
-                old.close();
+        // A candidate has streams before it may have requests.
+        for other in self::instances(&before).iter().chain(&halves) {
+            if !holds(&serving, other) {
+                other.close();
             }
         }
+        for old in before.routes().iter().flat_map(|route| &route.pinned) {
+            if !holds(&pinned, old) && !holds(&serving, old) {
+                self.proxy.unpin(old);
+            }
+        }
+        for old in self::halves(&before) {
+            if !holds(&halves, &old) {
+                old.close_streams();
+            }
+        }
+        let published = [serving, halves, pinned].concat();
         state.forget(&published);
         Ok(())
     }
@@ -267,6 +332,8 @@ impl Router for Embedded {
         let mut scratch = State::default();
         let bare = routes.iter().map(|wanted| ServiceRoute {
             instances: Vec::new(),
+            halves: Vec::new(),
+            pinned: Vec::new(),
             ..wanted.clone()
         });
         let built = bare
@@ -312,10 +379,22 @@ impl Router for Embedded {
             sum.requests += counters.requests.load(Relaxed);
             sum.server_errors += counters.server_errors.load(Relaxed);
             sum.in_flight += life.in_flight();
+            sum.draining += life.requests_in_flight();
             sum.body_bytes += counters.body_bytes.load(Relaxed);
             sum.sse += counters.sse.load(Relaxed);
             sum.websockets += counters.websockets.load(Relaxed);
+            sum.halves += life.streams();
+            sum.streams = sum.streams.and(StreamFigures {
+                handed_over: counters.streams_handed_over.load(Relaxed),
+                reconnected: counters.streams_reconnected.load(Relaxed),
+                drained: counters.streams_drained.load(Relaxed),
+                cut: counters.streams_cut.load(Relaxed),
+                events: counters.events.load(Relaxed),
+                websockets: 0,
+                sessions_ended: counters.sessions_ended.load(Relaxed),
+            });
         }
+        sum.streams.websockets = self.state().told.get(id).copied().unwrap_or_default();
         Some(sum)
     }
 
@@ -331,22 +410,89 @@ impl Router for Embedded {
             if !life.is_closed() {
                 continue;
             }
-            cut += life.in_flight();
+            cut += life.in_flight() + life.streams();
             life.cut();
-            if tokio::time::timeout(CUT, life.drained()).await.is_err() {
+            let ended = async {
+                life.drained().await;
+                life.streams_drained().await;
+            };
+            if tokio::time::timeout(CUT, ended).await.is_err() {
                 tracing::warn!(%id, "{} requests did not end after they were cut", life.in_flight());
             }
         }
         cut
     }
+
+    fn unattached(&self, app: &AppName) -> u64 {
+        let table = self.proxy.table();
+        let routes = table.routes().iter();
+        routes
+            .filter(|route| *route.app == *app.as_str())
+            .map(|route| route.unattached())
+            .sum()
+    }
+
+    async fn streams_ended(&self, id: &InstanceId) {
+        for life in self.lives(id) {
+            life.streams_drained().await;
+        }
+    }
+
+    async fn requests_drained(&self, id: &InstanceId) {
+        for life in self.lives(id) {
+            while !life.is_closed() || life.requests_in_flight() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    fn end_websockets(&self, id: &InstanceId, code: u16, spread: Duration, pinned: bool) {
+        for life in self.lives(id) {
+            let open = life.counters.websockets.load(Relaxed);
+            *self.state().told.entry(id.clone()).or_default() += open;
+            life.end_websockets(EndWebSockets {
+                code,
+                spread,
+                pinned,
+            });
+        }
+    }
+
+    fn sessions(&self, id: &InstanceId) -> u64 {
+        let lives = self.lives(id);
+        lives
+            .iter()
+            .map(|life| self.proxy.sessions_left(life))
+            .sum()
+    }
+
+    fn session_cookie(&self, app: &AppName) -> Option<String> {
+        let state = self.state();
+        let mut own = state.counters.iter().filter(|((owner, _), _)| owner == app);
+        own.find_map(|(_, counters)| counters.session_cookie.get().map(|name| name.to_string()))
+    }
+}
+
+fn holds(list: &[Arc<baton_proxy::Instance>], one: &Arc<baton_proxy::Instance>) -> bool {
+    list.iter().any(|known| Arc::ptr_eq(known, one))
 }
 
 fn instances(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {
-    let mut all: Vec<Arc<baton_proxy::Instance>> = Vec::new();
-    for instance in table.routes().iter().flat_map(|route| &route.instances) {
-        if !all.iter().any(|known| Arc::ptr_eq(known, instance)) {
-            all.push(Arc::clone(instance));
+    each_once(table.routes().iter().flat_map(|route| &route.instances))
+}
+
+fn halves(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {
+    each_once(table.routes().iter().flat_map(|route| &route.halves))
+}
+
+fn each_once<'a>(
+    all: impl Iterator<Item = &'a Arc<baton_proxy::Instance>>,
+) -> Vec<Arc<baton_proxy::Instance>> {
+    let mut once: Vec<Arc<baton_proxy::Instance>> = Vec::new();
+    for instance in all {
+        if !holds(&once, instance) {
+            once.push(Arc::clone(instance));
         }
     }
-    all
+    once
 }

@@ -3,10 +3,12 @@
 mod embedded;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::{AppName, Color, Policy};
 use baton_engine::{Instance, InstanceId};
+use serde::{Deserialize, Serialize};
 
 pub use embedded::{CertificateError, Embedded};
 
@@ -20,6 +22,12 @@ pub struct ServiceRoute {
     /// Requests go to these. Empty: they are held.
     pub color: Option<Color>,
     pub instances: Vec<Instance>,
+    /// `union` streams have a half on each of these: `instances`, a candidate before its switch, the
+    /// old color until it has nothing left to say.
+    pub halves: Vec<Instance>,
+    /// Of an old color: clients whose session lives there (`sessions`) stay with these. One that is
+    /// taken out again ends its sessions.
+    pub pinned: Vec<Instance>,
     /// `baton pause`.
     pub held: bool,
 }
@@ -38,10 +46,67 @@ pub struct Figures {
 pub struct InstanceFigures {
     pub requests: u64,
     pub server_errors: u64,
+    /// WebSockets, requests of pinned sessions and streams that nobody manages included.
     pub in_flight: u64,
+    /// Of those, what [`Router::requests_drained`] waits for.
+    pub draining: u64,
     pub body_bytes: u64,
     pub sse: u64,
     pub websockets: u64,
+    /// Halves of managed event streams: open, or being opened.
+    pub halves: u64,
+    pub streams: StreamFigures,
+}
+
+/// What became of event streams, WebSockets and sessions of an instance or a color.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamFigures {
+    /// Went on without this instance, unnoticed by the client.
+    pub handed_over: u64,
+    /// Told to come back, to the other color.
+    pub reconnected: u64,
+    /// Ended by themselves after the switch.
+    pub drained: u64,
+    /// Broken off at the end.
+    pub cut: u64,
+    /// Events of managed streams that came from here.
+    pub events: u64,
+    /// WebSockets and other upgraded connections that were told to come back.
+    pub websockets: u64,
+    /// Sessions that ended before they were idle.
+    pub sessions_ended: u64,
+}
+
+impl StreamFigures {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: StreamFigures) -> StreamFigures {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What came since.
+    #[must_use]
+    pub fn since(self, before: StreamFigures) -> StreamFigures {
+        self.with(before, u64::saturating_sub)
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == StreamFigures::default()
+    }
+
+    fn with(self, other: StreamFigures, each: impl Fn(u64, u64) -> u64) -> StreamFigures {
+        StreamFigures {
+            handed_over: each(self.handed_over, other.handed_over),
+            reconnected: each(self.reconnected, other.reconnected),
+            drained: each(self.drained, other.drained),
+            cut: each(self.cut, other.cut),
+            events: each(self.events, other.events),
+            websockets: each(self.websockets, other.websockets),
+            sessions_ended: each(self.sessions_ended, other.sessions_ended),
+        }
+    }
 }
 
 /// What carries traffic: `embedded` (Baton's own proxy); later an nginx that is already there.
@@ -70,6 +135,27 @@ pub trait Router: Send + Sync + std::fmt::Debug {
 
     /// Closes what is still in flight on it; returns how many that were.
     async fn cut(&self, id: &InstanceId) -> u64;
+
+    /// Streams of the app that wait for a half on one of [`ServiceRoute::halves`]. 0: each of them
+    /// hears every instance, or has waited long enough, or will be told to come back.
+    fn unattached(&self, app: &AppName) -> u64;
+
+    /// Waits until an instance that is no longer in [`ServiceRoute::halves`] has no half left.
+    async fn streams_ended(&self, id: &InstanceId);
+
+    /// Waits until none of the requests that came in before the switch is in flight. WebSockets and
+    /// requests of pinned sessions are not waited for; [`Router::drained`] waits for all.
+    async fn requests_drained(&self, id: &InstanceId);
+
+    /// Tells the instance's WebSockets to come back, with Close `code`, each at its own moment within
+    /// `spread`. Those of pinned sessions only with `pinned`.
+    fn end_websockets(&self, id: &InstanceId, code: u16, spread: Duration, pinned: bool);
+
+    /// Sessions that are pinned to the instance and not idle yet.
+    fn sessions(&self, id: &InstanceId) -> u64;
+
+    /// A session cookie that the app's instances set while its policy has no `sessions`.
+    fn session_cookie(&self, app: &AppName) -> Option<String>;
 }
 
 /// Two apps claim the same host and path.

@@ -1,11 +1,13 @@
 //! *keep_warm*: the drained old color stays up for a while, so that a rollback boots nothing. The next
 //! deploy ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{StepResult, Walk};
+use crate::drain::Stage;
 use crate::plan::StepName;
 use crate::release::Release;
 use crate::running::Hurry;
@@ -14,17 +16,19 @@ use crate::slots::SlotRole;
 const STEP: StepName = StepName::KeepWarm;
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
-    let Some((color, old)) = walk.old() else {
+    let Some(leaving) = walk.leaving(STEP)? else {
         return Ok(json!({}));
     };
     // What the file says now decides: the one that has just been deployed.
-    let (id, wanted) = (old.id, duration(walk.release()?));
-    let tail = walk.tail()?;
-    let Some(drained) = walk.prove_drained().await? else {
+    let (id, wanted) = (leaving.release.id, duration(walk.release()?));
+    let (color, tail) = (leaving.color, Arc::clone(&leaving.tail));
+    let Some(drained) = walk.prove_drained(&leaving).await? else {
         return Ok(json!({ "left": true }));
     };
-    walk.drained = Some(drained);
-    if wanted.is_zero() || tail.hurry() > Hurry::No {
+    // What it has left is handled once it has ended.
+    let leaves = drained.leaves_messages();
+    walk.drained = Some(Stage::Drained(drained));
+    if wanted.is_zero() || leaves || tail.hurry() > Hurry::No {
         return Ok(json!({}));
     }
     walk.core

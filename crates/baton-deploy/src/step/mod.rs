@@ -3,8 +3,11 @@
 //! Every step may run twice: after a crash one that was started and has no outcome is run again. What
 //! later steps and the undo need of it is its output, which the journal keeps.
 
+mod attach_streams;
 mod await_healthy;
+mod drain_messages;
 mod drain_requests;
+mod end_streams;
 mod failure;
 mod fetch;
 mod keep_warm;
@@ -29,10 +32,11 @@ use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::Core;
-use crate::drain::Drained;
+use crate::drain::Stage;
 use crate::error::DeployError;
 use crate::outcome::Failure;
 use crate::plan::{Plan, StepName};
+use crate::redis::Moved;
 use crate::release::Release;
 use crate::running::{RunningDeploy, Tail};
 use crate::work::Work;
@@ -56,8 +60,10 @@ pub(crate) struct Walk {
     pub(crate) boot: Option<OwnedSemaphorePermit>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
-    /// Made by *drain_requests*; *keep_warm* and *retire* ask for it.
-    pub(crate) drained: Option<Drained>,
+    /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.
+    pub(crate) drained: Option<Stage>,
+    /// Messages that *retire* has moved so far.
+    pub(crate) moved: Moved,
 }
 
 /// Why a step did not succeed.
@@ -128,6 +134,14 @@ impl Walk {
             .unwrap_or_default()
     }
 
+    /// All that a step before this one left.
+    pub(crate) fn whole_output<T: DeserializeOwned + Default>(&self, step: StepName) -> T {
+        let output = self.outputs.get(&step).cloned();
+        output
+            .and_then(|output| serde_json::from_value(output).ok())
+            .unwrap_or_default()
+    }
+
     pub(crate) fn note(&self, step: StepName, text: impl Into<String>) {
         self.deploy.note(step, text);
     }
@@ -154,8 +168,11 @@ pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> 
         StepName::Start => Box::pin(start::run(walk)),
         StepName::AwaitHealthy => Box::pin(await_healthy::run(walk)),
         StepName::WarmUp => Box::pin(warm_up::run(walk)),
+        StepName::AttachStreams => Box::pin(attach_streams::run(walk)),
         StepName::Switch => Box::pin(switch::run(walk)),
         StepName::DrainRequests => Box::pin(drain_requests::run(walk)),
+        StepName::DrainMessages => Box::pin(drain_messages::run(walk)),
+        StepName::EndStreams => Box::pin(end_streams::run(walk)),
         StepName::KeepWarm => Box::pin(keep_warm::run(walk)),
         StepName::Retire => Box::pin(retire::run(walk)),
         StepName::Receipt => Box::pin(receipt::run(walk)),
@@ -168,11 +185,14 @@ pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployEr
         StepName::Preflight => preflight::undo(walk).await,
         StepName::Start => start::undo(walk).await,
         StepName::AwaitHealthy => await_healthy::undo(walk),
+        StepName::AttachStreams => attach_streams::undo(walk).await,
         // These change nothing that outlives them.
         StepName::Fetch
         | StepName::WarmUp
         | StepName::Switch
         | StepName::DrainRequests
+        | StepName::DrainMessages
+        | StepName::EndStreams
         | StepName::KeepWarm
         | StepName::Retire
         | StepName::Receipt => Ok(()),

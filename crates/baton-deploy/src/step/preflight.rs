@@ -3,17 +3,21 @@
 //! Hosts that another app claims, an engine that is not there, a full disk, memory for one copy only:
 //! each is refused with its numbers and the next step.
 
+use std::collections::BTreeMap;
+
 use baton_compose::policy::Tls;
 use baton_compose::{AppName, Color, EngineKind, Project};
 use baton_proxy::Certificate;
 use serde_json::json;
 
-use super::{StepError, StepResult, Walk};
+use super::{StepError, StepResult, Walk, receipt};
 use crate::core::{Core, ask};
+use crate::drain::redis;
 use crate::error::DeployError;
 use crate::images;
 use crate::machine;
 use crate::plan::{DeployKind, StepName};
+use crate::redis::Before;
 use crate::release::{Release, ReleaseId};
 use crate::routes::Live;
 use crate::tail;
@@ -48,12 +52,36 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             return Err(StepError::Refused(refusal));
         }
     }
+    let before = messages(walk).await?;
     Ok(json!({
+        "before": before,
+        "streams": receipt::now(walk).await,
         "session": core.session,
         "requests": figures.requests,
         "failed": figures.failed,
         "held": figures.held,
     }))
+}
+
+/// The app's Redis must be there: after the switch nobody may stop a color whose messages cannot be
+/// seen.
+async fn messages(walk: &Walk) -> Result<BTreeMap<String, Before>, StepError> {
+    let scratch;
+    let next = match &walk.release {
+        Some(release) => release,
+        None => {
+            scratch = not_yet(&walk.deploy.app, project(walk)?);
+            &scratch
+        }
+    };
+    let seen = redis::look(&walk.core, walk.old(), (walk.plan.to, next)).await;
+    for note in seen.notes {
+        walk.note(STEP, note);
+    }
+    match seen.refusals.into_iter().next() {
+        Some(refusal) => Err(StepError::Refused(refusal)),
+        None => Ok(seen.before),
+    }
 }
 
 /// Nothing was changed, but a warm color was taken from its tail: it gets another one.
@@ -114,18 +142,37 @@ pub(crate) async fn look(
     findings
 }
 
+/// The same for the app's Redis, which *preflight* asks apart: it keeps what it saw.
+pub(crate) async fn look_at_redis(
+    core: &Core,
+    live: Option<(Color, &Release)>,
+    next: (Color, &Project),
+    findings: &mut Findings,
+) {
+    let Some((_, release)) = live else { return };
+    let project = not_yet(&release.app, next.1);
+    let seen = redis::look(core, live, (next.0, &project)).await;
+    findings.figures.extend(seen.notes);
+    findings.refusals.extend(seen.refusals);
+}
+
 /// Two apps cannot claim one host and path.
 async fn check_routes(core: &Core, app: &AppName, project: &Project) -> Result<(), DeployError> {
-    let release = Release {
+    let release = not_yet(app, project);
+    let live = Live::new(&release, Color::Blue, &[]);
+    Ok(core.routes.check(app, live).await?)
+}
+
+/// A release that has no record yet.
+fn not_yet(app: &AppName, project: &Project) -> Release {
+    Release {
         id: ReleaseId(0),
         app: app.clone(),
         project: project.clone(),
         images: Default::default(),
         adopted: Default::default(),
         created_at: time::OffsetDateTime::UNIX_EPOCH,
-    };
-    let live = Live::new(&release, Color::Blue, &[]);
-    Ok(core.routes.check(app, live).await?)
+    }
 }
 
 async fn memory(

@@ -13,18 +13,18 @@ const STEP: StepName = StepName::Retire;
 const KEEP: usize = 20;
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
-    let Some((color, old)) = walk.old() else {
+    let Some(leaving) = walk.leaving(STEP)? else {
         return Ok(json!({}));
     };
-    let mut old = old.clone();
-    let Some(drained) = walk.prove_drained().await? else {
+    let (color, mut old) = (leaving.color, leaving.release.clone());
+    let Some(mut drained) = walk.prove_drained(&leaving).await? else {
         return Ok(json!({ "left": true }));
     };
     // From here on a rollback starts it anew.
     if !walk.tail()?.begin_stop() {
         return Ok(json!({ "left": true }));
     }
-    let (core, app) = (&walk.core, &walk.deploy.app);
+    let core = &walk.core;
     let engine = core.engine(old.engine())?;
     if !old.adopted.is_empty() {
         drained.stop_adopted(&engine, &old).await?;
@@ -32,6 +32,18 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         core.store.put_release(&old).await?;
     }
     drained.clear(&engine).await?;
+    // Now that nobody works on them any more.
+    let mut moved = walk.moved;
+    let carried = drained.carry_messages(&mut moved).await;
+    walk.moved = moved;
+    carried?;
+    let (core, app) = (&walk.core, &walk.deploy.app);
+    if moved.total() > 0 {
+        let text = format!("{} messages moved to {}", moved.total(), walk.plan.to);
+        walk.note(STEP, text.clone());
+        core.event(Some(app), "messages_moved", text).await;
+    }
+    core.warn(app, crate::drain::WARNING, None);
     core.store
         .set_slot(app, color, SlotRole::Empty, None)
         .await?;
@@ -47,5 +59,5 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     for name in &pruned {
         walk.note(STEP, format!("{name} is removed from the disk"));
     }
-    Ok(json!({ "images": pruned }))
+    Ok(json!({ "moved": moved, "images": pruned }))
 }

@@ -8,16 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::project::FetchedImage;
-use baton_compose::{Color, Role};
+use baton_compose::{Color, EngineKind, Role};
 use baton_engine::{Engine, EngineError, Instance, InstanceState, Start};
 use serde_json::json;
 
 use super::failure;
 use super::{StepError, StepResult, Walk};
 use crate::core::ask;
-use crate::drain;
+use crate::drain::{self, redis};
 use crate::error::DeployError;
 use crate::plan::{DeployKind, StepName};
+use crate::redis::RedisError;
 use crate::release::{Release, ReleaseId};
 use crate::routes::Live;
 use crate::slots::SlotRole;
@@ -38,6 +39,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         .set_slot(app, to, SlotRole::Candidate, Some(release.id))
         .await?;
     clear_stale(walk, &engine, &release).await?;
+    groups(walk, &release).await?;
     let rendering = release.filled(to)?;
     let started = engine
         .start(Start {
@@ -53,9 +55,28 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             for instance in &instances {
                 walk.note(STEP, started_line(instance));
             }
+            // With what the image says: the drain of this release will need it.
+            redis::of(core, &release, to)
+                .await
+                .map_err(|error| StepError::Refused(error.to_string()))?;
             Ok(json!({ "instances": instances.len() }))
         }
         Err(error) => Err(refused(walk, &engine, error).await),
+    }
+}
+
+/// Consumer groups that the new release reads, where its file asks Baton to make them.
+async fn groups(walk: &Walk, release: &Release) -> Result<(), StepError> {
+    match redis::create_groups(&walk.core, release, walk.plan.to).await {
+        Ok(notes) => {
+            for note in notes {
+                walk.note(STEP, note);
+            }
+            Ok(())
+        }
+        // The image may say what the file does not.
+        Err(RedisError::Rule(_)) if release.engine() == EngineKind::Docker => Ok(()),
+        Err(error) => Err(StepError::Refused(error.to_string())),
     }
 }
 

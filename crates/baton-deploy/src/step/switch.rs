@@ -14,7 +14,7 @@ use crate::core::ask;
 use crate::error::DeployError;
 use crate::plan::StepName;
 use crate::release::Release;
-use crate::routes::Live;
+use crate::routes::{Beside, Live};
 use crate::store::Commit;
 
 const STEP: StepName = StepName::Switch;
@@ -29,7 +29,9 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     if !walk.deploy.begin_switch() {
         return Err(StepError::Cancelled("cancelled".to_owned()));
     }
-    let live = Live::new(&release, to, &instances).held(walk.core.store.paused(&app).await?);
+    let live = Live::new(&release, to, &instances)
+        .held(walk.core.store.paused(&app).await?)
+        .beside(old_beside(walk).await);
     let commit = walk.core.store.commit_switch(Commit {
         app: app.clone(),
         deploy: walk.deploy.id,
@@ -65,6 +67,22 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     after(walk, &release).await;
     drop(keeper);
     Ok(json!({ "in_flight": in_flight }))
+}
+
+/// The old color keeps its event streams, and the clients whose session lives in it.
+async fn old_beside(walk: &Walk) -> Beside {
+    let Some((color, old)) = walk.old() else {
+        return Beside::default();
+    };
+    let instances = match walk.core.routes.live(&walk.deploy.app).await {
+        Some(live) if live.color == color => live.instances().to_vec(),
+        // Run again after a crash: it has been switched.
+        _ => {
+            let found = walk.core.running_instances(old, color).await;
+            found.unwrap_or_default()
+        }
+    };
+    Beside::new(&instances).pinned(walk.pins())
 }
 
 /// Each service that takes traffic must have all its instances up in this very moment.

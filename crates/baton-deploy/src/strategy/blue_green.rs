@@ -14,6 +14,8 @@ pub(crate) struct Way {
     pub(crate) from: Option<Color>,
     /// The command line has images to fetch, or the release has no record yet.
     pub(crate) fetch: bool,
+    /// The old color has messages or a word of its own to wait for (`redis`, `drain.until`).
+    pub(crate) messages: bool,
 }
 
 /// The steps of `kind`. What is still warm boots nothing.
@@ -28,13 +30,16 @@ pub(crate) fn plan(kind: DeployKind, way: Way) -> Plan {
         }
         DeployKind::RollbackWarm | DeployKind::Switch => steps.push(StepName::AwaitHealthy),
     }
+    if way.from.is_some() {
+        steps.push(StepName::AttachStreams);
+    }
     steps.push(StepName::Switch);
     if way.from.is_some() {
-        steps.extend([
-            StepName::DrainRequests,
-            StepName::KeepWarm,
-            StepName::Retire,
-        ]);
+        steps.push(StepName::DrainRequests);
+        if way.messages {
+            steps.push(StepName::DrainMessages);
+        }
+        steps.extend([StepName::EndStreams, StepName::KeepWarm, StepName::Retire]);
     }
     steps.push(StepName::Receipt);
     Plan {
@@ -52,11 +57,16 @@ mod tests {
     use super::*;
 
     fn steps(kind: DeployKind, from: Option<Color>, fetch: bool) -> String {
+        steps_of(kind, from, fetch, false)
+    }
+
+    fn steps_of(kind: DeployKind, from: Option<Color>, fetch: bool, messages: bool) -> String {
         let way = Way {
             release: ReleaseId(1),
             to: Color::Blue,
             from,
             fetch,
+            messages,
         };
         let names: Vec<_> = plan(kind, way).steps.iter().map(|s| s.as_str()).collect();
         names.join(" ")
@@ -66,7 +76,15 @@ mod tests {
     fn a_deploy_drains_before_it_stops() {
         assert_eq!(
             steps(DeployKind::Deploy, Some(Color::Green), true),
-            "preflight fetch start await_healthy warm_up switch drain_requests keep_warm retire receipt"
+            "preflight fetch start await_healthy warm_up attach_streams switch drain_requests end_streams keep_warm retire receipt"
+        );
+    }
+
+    #[test]
+    fn messages_drain_between_requests_and_streams() {
+        assert_eq!(
+            steps_of(DeployKind::Switch, Some(Color::Green), false, true),
+            "preflight await_healthy attach_streams switch drain_requests drain_messages end_streams keep_warm retire receipt"
         );
     }
 
@@ -82,7 +100,7 @@ mod tests {
     fn a_warm_rollback_boots_nothing() {
         assert_eq!(
             steps(DeployKind::RollbackWarm, Some(Color::Green), false),
-            "preflight await_healthy switch drain_requests keep_warm retire receipt"
+            "preflight await_healthy attach_streams switch drain_requests end_streams keep_warm retire receipt"
         );
     }
 
@@ -90,7 +108,7 @@ mod tests {
     fn a_rollback_that_boots_fetches_nothing() {
         assert_eq!(
             steps(DeployKind::RollbackBoot, Some(Color::Green), false),
-            "preflight start await_healthy warm_up switch drain_requests keep_warm retire receipt"
+            "preflight start await_healthy warm_up attach_streams switch drain_requests end_streams keep_warm retire receipt"
         );
     }
 }

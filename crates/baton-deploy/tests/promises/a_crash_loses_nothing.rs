@@ -3,6 +3,7 @@
 //! serves was stopped.
 
 use baton_deploy::release::ReleaseId;
+use baton_deploy::slots::SlotRole;
 
 use crate::kit::{self, When, World};
 
@@ -130,8 +131,7 @@ async fn a_rollback_killed_at_every_call() {
         world.deploy_ok(&control, project.clone(), "one").await;
         world.deploy_ok(&control, project.clone(), "two").await;
         kit::until("a warm color", async || {
-            let calls = world.engine.state().calls.clone();
-            calls.contains(&"set_live shop-blue false".to_owned())
+            control.status().await.apps[0].colors.blue.role == SlotRole::Warm
         })
         .await;
         world.freezer.set(call, When::After);
@@ -154,6 +154,10 @@ async fn a_rollback_killed_at_every_call() {
         world.freezer.clear();
         let control = world.open().await;
         assert!(world.router().serving("shop").is_some());
+        kit::until("what had not switched to be taken back", async || {
+            control.status().await.apps[0].deploy.is_none()
+        })
+        .await;
         // What is warm ends with the next deploy.
         let next = world
             .deploy_ok(&control, kit::project("shop"), "three")

@@ -11,5 +11,6 @@ mod cancel_takes_a_deploy_back;
 mod nothing_that_serves_is_stopped;
 mod one_deploy_of_an_app_at_a_time;
 mod plain_containers_are_adopted;
+mod streams_are_handed_over;
 mod the_live_color_stays_up;
 mod what_a_person_sees;

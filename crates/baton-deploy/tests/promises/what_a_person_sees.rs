@@ -13,6 +13,15 @@ async fn status_is_the_documented_json() {
     world.deploy_ok(&control, kit::project("shop"), "one").await;
     world.settled(&control).await;
     let status = serde_json::to_value(control.status().await).unwrap();
+    let none = serde_json::json!({
+        "handed_over": 0,
+        "reconnected": 0,
+        "drained": 0,
+        "cut": 0,
+        "events": 0,
+        "websockets": 0,
+        "sessions_ended": 0,
+    });
     let expected = serde_json::json!({
         "apps": [{
             "name": "shop",
@@ -25,6 +34,7 @@ async fn status_is_the_documented_json() {
                     "image": "shop/api:one",
                     "role": "live",
                     "weight": 100,
+                    "streams": none,
                     "instances": [{
                         "id": "i1",
                         "service": "api",
@@ -33,6 +43,7 @@ async fn status_is_the_documented_json() {
                         "requests_in_flight": 0,
                         "sse": 0,
                         "websockets": 0,
+                        "sessions": 0,
                         "memory_bytes": 4096,
                         "restarts": 0
                     }]
@@ -42,6 +53,7 @@ async fn status_is_the_documented_json() {
                     "image": null,
                     "role": "empty",
                     "weight": 0,
+                    "streams": none,
                     "instances": []
                 }
             },

@@ -1,6 +1,8 @@
 //! The proof at the end of a deploy.
 
-use baton_deploy::receipt::Receipt;
+use baton_compose::Color;
+use baton_deploy::receipt::{MessageFigures, Receipt};
+use baton_deploy::router::StreamFigures;
 
 use super::Paint;
 use super::units::{bytes, count, counted, millis, moment};
@@ -16,6 +18,12 @@ pub fn render(receipt: &Receipt, paint: Paint) -> String {
         ("in flight", in_flight(receipt)),
         ("took", took(receipt)),
     ];
+    for (color, figures) in &receipt.streams {
+        rows.push(("streams", streams(*color, figures)));
+    }
+    if receipt.messages != MessageFigures::default() {
+        rows.push(("messages", messages(&receipt.messages)));
+    }
     if !receipt.memory.is_empty() {
         let each = receipt
             .memory
@@ -71,8 +79,49 @@ fn in_flight(receipt: &Receipt) -> String {
     );
     if receipt.cut > 0 {
         text.push_str(&format!(
-            ", {} cut when drain.connections was over",
+            ", {} cut when their time was over",
             count(receipt.cut)
+        ));
+    }
+    text
+}
+
+/// What became of the event streams, WebSockets and sessions of one color; only what there was.
+fn streams(color: Color, figures: &StreamFigures) -> String {
+    let each = [
+        (figures.handed_over, "handed over"),
+        (figures.reconnected, "told to come back"),
+        (figures.drained, "ended by themselves"),
+        (figures.cut, "cut"),
+        (figures.events, "events forwarded"),
+        (figures.websockets, "WebSockets told to come back"),
+        (figures.sessions_ended, "sessions ended"),
+    ];
+    let some = each.iter().filter(|(number, _)| *number > 0);
+    let some: Vec<String> = some
+        .map(|(number, what)| format!("{} {what}", count(*number)))
+        .collect();
+    format!("{color}: {}", some.join(", "))
+}
+
+fn messages(figures: &MessageFigures) -> String {
+    let mut text = format!("{} moved to the new color", count(figures.moved));
+    if figures.moved_pending > 0 {
+        text.push_str(&format!(
+            " ({} of them given to the old one before)",
+            count(figures.moved_pending)
+        ));
+    }
+    if figures.trimmed > 0 {
+        text.push_str(&format!(
+            ", {} acknowledged whose entries were gone",
+            count(figures.trimmed)
+        ));
+    }
+    if figures.before > 0 {
+        text.push_str(&format!(
+            ", {} pending since before and left alone",
+            count(figures.before)
         ));
     }
     text
@@ -100,7 +149,6 @@ fn when(receipt: &Receipt) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use baton_compose::Color;
     use baton_deploy::plan::{DeployKind, StepName};
     use baton_deploy::receipt::StepTime;
     use baton_deploy::release::ReleaseId;
@@ -126,6 +174,8 @@ pub(crate) mod tests {
             longest_gap_ms: 14,
             in_flight_at_switch: 31,
             cut: 0,
+            streams: Vec::new(),
+            messages: MessageFigures::default(),
             duration_ms: 9_340,
             steps: vec![
                 StepTime {
@@ -157,6 +207,48 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_became_of_streams_and_messages_is_said() {
+        let receipt = Receipt {
+            streams: vec![
+                (
+                    Color::Blue,
+                    StreamFigures {
+                        handed_over: 200,
+                        cut: 1,
+                        events: 5_120,
+                        websockets: 3,
+                        ..StreamFigures::default()
+                    },
+                ),
+                (
+                    Color::Green,
+                    StreamFigures {
+                        events: 77,
+                        ..StreamFigures::default()
+                    },
+                ),
+            ],
+            messages: MessageFigures {
+                moved: 12,
+                moved_pending: 2,
+                trimmed: 0,
+                before: 4,
+            },
+            ..example()
+        };
+        let text = render(&receipt, Paint::NONE);
+        let said: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("  streams") || line.starts_with("  messages"))
+            .collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+          streams    blue: 200 handed over, 1 cut, 5,120 events forwarded, 3 WebSockets told to come back
+          streams    green: 77 events forwarded
+          messages   12 moved to the new color (2 of them given to the old one before), 4 pending since before and left alone
+        ");
+    }
+
+    #[test]
     fn what_was_cut_is_said() {
         let receipt = Receipt {
             cut: 3,
@@ -168,7 +260,7 @@ pub(crate) mod tests {
         assert!(text.contains("r7 on green, the first"), "{text}");
         assert!(text.contains("48,213, 3 failed"), "{text}");
         assert!(
-            text.contains("28 answered by the old color, 3 cut when drain.connections was over"),
+            text.contains("28 answered by the old color, 3 cut when their time was over"),
             "{text}"
         );
     }

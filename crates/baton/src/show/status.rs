@@ -118,6 +118,15 @@ fn remarks(app: &AppStatus, paint: Paint) -> Vec<String> {
             paint.yellow("paused")
         ));
     }
+    for (color, status) in [("blue", &app.colors.blue), ("green", &app.colors.green)] {
+        let sessions: u64 = status.instances.iter().map(|one| one.sessions).sum();
+        if status.role == SlotRole::Draining && sessions > 0 {
+            remarks.push(format!(
+                "{}: {sessions} sessions are in use on {color}, which stays until they are idle",
+                app.name
+            ));
+        }
+    }
     for warning in &app.warnings {
         remarks.push(format!(
             "{}: {} {warning}",
@@ -146,6 +155,7 @@ mod tests {
             requests_in_flight: 12,
             sse: 5,
             websockets: 3,
+            sessions: 0,
             memory_bytes: 206 << 20,
             restarts: 0,
         }
@@ -161,6 +171,7 @@ mod tests {
             } else {
                 Weight::NONE
             },
+            streams: baton_deploy::router::StreamFigures::default(),
             instances,
         }
     }

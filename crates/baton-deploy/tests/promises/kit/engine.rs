@@ -44,6 +44,14 @@ pub(crate) struct State {
     /// Instances that carry traffic now, as the router tells.
     pub(crate) serving: BTreeSet<InstanceId>,
     pub(crate) in_flight: BTreeMap<InstanceId, u64>,
+    /// Open `union` streams; each wants a half on every instance that the router was told of.
+    pub(crate) union: u64,
+    /// Halves of them by instance.
+    pub(crate) halves: BTreeMap<InstanceId, u64>,
+    /// No half is opened, or ended, until a test says so.
+    pub(crate) halves_stand_still: bool,
+    /// Sessions that are pinned to an instance.
+    pub(crate) sessions: BTreeMap<InstanceId, u64>,
     /// Every rule that was broken, for the end of the test.
     pub(crate) violations: Vec<String>,
     /// What was asked of it, in order.
@@ -76,9 +84,11 @@ impl State {
     /// Nothing that serves may be stopped.
     fn stopping(&mut self, id: &InstanceId) {
         let in_flight = self.in_flight.get(id).copied().unwrap_or(0);
-        if self.serving.contains(id) || in_flight > 0 {
+        let halves = self.halves.get(id).copied().unwrap_or(0);
+        let sessions = self.sessions.get(id).copied().unwrap_or(0);
+        if self.serving.contains(id) || in_flight + halves + sessions > 0 {
             self.violations.push(format!(
-                "{id} was stopped with {in_flight} in flight or while it served"
+                "{id} was stopped with {in_flight} in flight, {halves} streams and {sessions} sessions, or while it served"
             ));
         }
     }

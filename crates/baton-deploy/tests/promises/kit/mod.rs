@@ -17,7 +17,7 @@ use baton_compose::{AppName, Color, EngineKind, Policy, Project, Rendering, Role
 pub(crate) use engine::FakeEngine;
 pub(crate) use freeze::{Freezer, When};
 pub(crate) use router::FakeRouter;
-pub(crate) use world::{World, app, drained, next, result, started, until};
+pub(crate) use world::{World, app, drained, next, result, started, started_any, until};
 
 /// One service `api` on `<app>.example.com`, healthy by its Compose healthcheck, with a quick drain.
 pub(crate) fn project(app: &str) -> Project {
@@ -44,6 +44,8 @@ pub(crate) fn api(app: &str) -> Service {
             drain: Drain {
                 requests: Duration::from_millis(300),
                 connections: Duration::from_secs(2),
+                websockets: Duration::from_millis(100),
+                ..Drain::default()
             },
             ..Policy::default()
         },

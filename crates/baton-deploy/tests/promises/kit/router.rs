@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::{AppName, Color};
@@ -18,6 +19,10 @@ pub(crate) struct FakeRouter {
     /// Bytes that moved, per look.
     pub(crate) moving: Mutex<BTreeMap<InstanceId, u64>>,
     pub(crate) cuts: Mutex<Vec<InstanceId>>,
+    /// A session cookie that was seen.
+    pub(crate) cookie: Mutex<Option<String>>,
+    /// WebSockets of these were told to come back.
+    pub(crate) closed: Mutex<Vec<(InstanceId, u16)>>,
 }
 
 impl FakeRouter {
@@ -28,6 +33,8 @@ impl FakeRouter {
             seen: Mutex::default(),
             moving: Mutex::default(),
             cuts: Mutex::default(),
+            cookie: Mutex::default(),
+            closed: Mutex::default(),
         }
     }
 
@@ -55,6 +62,32 @@ impl FakeRouter {
             .collect()
     }
 
+    /// The instances on which the app's streams have their halves.
+    pub(crate) fn halves(&self, app: &str) -> Vec<InstanceId> {
+        let routes = self.routes.lock().unwrap();
+        let own = routes.iter().filter(|route| route.app.as_str() == app);
+        own.flat_map(|route| &route.halves)
+            .map(|instance| instance.id.clone())
+            .collect()
+    }
+
+    /// The instances that keep their sessions.
+    pub(crate) fn pinned(&self, app: &str) -> Vec<InstanceId> {
+        let routes = self.routes.lock().unwrap();
+        let own = routes.iter().filter(|route| route.app.as_str() == app);
+        own.flat_map(|route| &route.pinned)
+            .map(|instance| instance.id.clone())
+            .collect()
+    }
+
+    /// Halves go where they are wanted.
+    pub(crate) fn settle_halves(&self) {
+        let mut state = self.engine.state();
+        state.halves_stand_still = false;
+        let routes = self.routes.lock().unwrap().clone();
+        settle_halves(&mut state, &routes);
+    }
+
     fn published(&self, routes: &[ServiceRoute]) {
         let mut state = self.engine.state();
         let ids: BTreeSet<_> = routes
@@ -75,7 +108,18 @@ impl FakeRouter {
                 state.violations.push(text);
             }
         }
+        // Whoever begins to serve has every stream already.
+        let first = state.serving.is_empty();
+        let new: Vec<_> = ids.difference(&state.serving).cloned().collect();
+        for id in &new {
+            let halves = state.halves.get(id).copied().unwrap_or(0);
+            if halves < state.union && !first && !state.halves_stand_still {
+                let text = format!("{id} serves without its {} streams", state.union);
+                state.violations.push(text);
+            }
+        }
         state.serving = ids.clone();
+        settle_halves(&mut state, routes);
         drop(state);
         self.seen.lock().unwrap().extend(ids);
         *self.routes.lock().unwrap() = routes.to_vec();
@@ -126,28 +170,80 @@ impl Router for FakeRouter {
             *bytes += 1;
             *bytes
         });
+        let state = self.engine.state();
+        let of = |map: &BTreeMap<InstanceId, u64>| map.get(id).copied().unwrap_or(0);
         Some(InstanceFigures {
-            in_flight: self.engine.state().in_flight.get(id).copied().unwrap_or(0),
+            in_flight: of(&state.in_flight),
+            draining: of(&state.in_flight),
+            halves: of(&state.halves),
             body_bytes: bytes,
             ..InstanceFigures::default()
         })
     }
 
     async fn drained(&self, id: &InstanceId) {
-        loop {
-            let done = {
-                let state = self.engine.state();
-                state.in_flight.get(id).copied().unwrap_or(0) == 0 && !state.serving.contains(id)
-            };
-            if done {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        self.until(|state| {
+            state.in_flight.get(id).copied().unwrap_or(0) == 0 && !state.serving.contains(id)
+        })
+        .await;
+    }
+
+    async fn requests_drained(&self, id: &InstanceId) {
+        self.drained(id).await;
     }
 
     async fn cut(&self, id: &InstanceId) -> u64 {
         self.cuts.lock().unwrap().push(id.clone());
         self.engine.state().in_flight.remove(id).unwrap_or(0)
     }
+
+    fn unattached(&self, app: &AppName) -> u64 {
+        let state = self.engine.state();
+        let halves = self.halves(app.as_str());
+        let missing = halves
+            .iter()
+            .map(|id| state.union - state.halves.get(id).copied().unwrap_or(0));
+        missing.max().unwrap_or(0)
+    }
+
+    async fn streams_ended(&self, id: &InstanceId) {
+        self.until(|state| state.halves.get(id).copied().unwrap_or(0) == 0)
+            .await;
+    }
+
+    fn end_websockets(&self, id: &InstanceId, code: u16, _: Duration, _: bool) {
+        self.closed.lock().unwrap().push((id.clone(), code));
+    }
+
+    fn sessions(&self, id: &InstanceId) -> u64 {
+        self.engine.state().sessions.get(id).copied().unwrap_or(0)
+    }
+
+    fn session_cookie(&self, _: &AppName) -> Option<String> {
+        self.cookie.lock().unwrap().clone()
+    }
+}
+
+impl FakeRouter {
+    async fn until(&self, holds: impl Fn(&super::engine::State) -> bool) {
+        while !holds(&self.engine.state()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Each instance that is wanted gets a half of every stream, each other one loses them.
+fn settle_halves(state: &mut super::engine::State, routes: &[ServiceRoute]) {
+    let all = |pick: fn(&ServiceRoute) -> &Vec<baton_engine::Instance>| -> BTreeSet<InstanceId> {
+        let instances = routes.iter().flat_map(pick);
+        instances.map(|instance| instance.id.clone()).collect()
+    };
+    let pinned = all(|route| &route.pinned);
+    // Whoever is pinned no more has lost its sessions.
+    state.sessions.retain(|id, _| pinned.contains(id));
+    if state.halves_stand_still {
+        return;
+    }
+    let (union, wanted) = (state.union, all(|route| &route.halves));
+    state.halves = wanted.into_iter().map(|id| (id, union)).collect();
 }

@@ -194,6 +194,17 @@ pub(crate) async fn started(progress: &mut mpsc::Receiver<Progress>, wanted: Ste
     }
 }
 
+/// The same, also after the command's part.
+pub(crate) async fn started_any(progress: &mut mpsc::Receiver<Progress>, wanted: StepName) {
+    loop {
+        match next(progress).await {
+            Progress::StepStarted { step } if step == wanted => return,
+            Progress::Drained(outcome) => panic!("ended before {wanted}: {}", outcome.message),
+            _ => {}
+        }
+    }
+}
+
 pub(crate) async fn next(progress: &mut mpsc::Receiver<Progress>) -> Progress {
     tokio::time::timeout(PATIENCE, progress.recv())
         .await
