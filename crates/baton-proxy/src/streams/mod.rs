@@ -14,6 +14,7 @@
 //! | `head` | its head, which may come late; the heads that may join it |
 //! | `look` | what a new routing table means for it: which halves it opens, which ones end |
 //! | `half` | one half: what one instance says |
+//! | `tally` | what is counted while it is open |
 //! | `stalled` | clients that take nothing any more |
 //! | `opening` | asking an instance for its half; how many at once, how soon again |
 //!
@@ -27,6 +28,7 @@ mod opening;
 pub mod rule;
 mod splice;
 mod stalled;
+mod tally;
 mod terms;
 
 use std::rc::Rc;
@@ -34,7 +36,7 @@ use std::rc::Rc;
 use http::Response;
 
 use crate::exchange::stream::{AnswerBody, lines_of};
-use crate::sse::{Cors, acceptable_half};
+use crate::sse::{Cors, acceptable_half, is_event_stream};
 use crate::worker::WorkerContext;
 
 pub(crate) use head::{AWAITED, ask, await_any};
@@ -63,6 +65,11 @@ pub(crate) fn manage(
     kept: impl FnOnce() -> Option<Kept>,
     answer: Response<AnswerBody>,
 ) -> Response<AnswerBody> {
+    // Most answers are none, and cost nothing more.
+    let media = answer.headers().get(http::header::CONTENT_TYPE);
+    if !media.is_some_and(|media| is_event_stream(media.as_bytes())) {
+        return answer;
+    }
     let fields: Vec<_> = lines_of(answer.headers()).collect();
     let Some(cors) = begins(answer.status().as_u16(), fields.iter().copied()) else {
         return answer;

@@ -215,6 +215,11 @@ impl Splice {
             self.look();
             self.fresh = false;
         }
+        // Whoever serves next has the clients then.
+        let ends = self.worker.shutdown().has_begun() && !self.comes_back;
+        if ends && matches!(self.head, Head::Sent(_)) {
+            self.come_back();
+        }
         // From the last one: those that are removed meanwhile make none be passed over.
         for at in (0..self.halves.len()).rev() {
             self.open(cx, at);
@@ -282,12 +287,6 @@ impl Splice {
         self.union.open(half.key());
         self.attached(at);
         self.opened(at);
-    }
-
-    fn attached(&mut self, at: usize) {
-        if self.mode == StreamMode::Union {
-            self.halves[at].attach();
-        }
     }
 
     /// A half has ended or could not be opened, and its instance is still wanted.
@@ -441,27 +440,6 @@ impl Splice {
     pub(super) fn names<T>(&self, with: impl FnOnce(&str, &str) -> T) -> Option<T> {
         self.kept.names(with)
     }
-
-    fn enter(&mut self) {
-        let pace = &self.worker.pace;
-        pace.streams.set(pace.streams.get() + 1);
-        let counters = &self.route.counters.streams;
-        counters.open.fetch_add(1, Relaxed);
-        if self.mode == StreamMode::Union {
-            counters.union.fetch_add(1, Relaxed);
-            self.halves[0].attach();
-        }
-    }
-
-    /// It no longer wants a half on every instance.
-    pub(super) fn leave_gauges(&mut self) {
-        if self.mode == StreamMode::Union {
-            self.route.counters.streams.union.fetch_sub(1, Relaxed);
-        }
-        for half in &mut self.halves {
-            half.detach();
-        }
-    }
 }
 
 /// The request for one half.
@@ -483,15 +461,6 @@ fn write(
             .map(|request| Written::H2c(Box::new(request))),
     };
     written.ok_or(sse::NoHandover("the request cannot be written again"))
-}
-
-impl Drop for Splice {
-    fn drop(&mut self) {
-        let pace = &self.worker.pace;
-        pace.streams.set(pace.streams.get() - 1);
-        self.route.counters.streams.open.fetch_sub(1, Relaxed);
-        self.leave_gauges();
-    }
 }
 
 #[cfg(test)]

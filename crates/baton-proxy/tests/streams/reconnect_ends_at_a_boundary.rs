@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use baton_proxy::StreamMode;
 
-use crate::kit::{Front, eventually};
+use crate::hyper_clients;
+use crate::kit::{Front, PATIENCE, eventually};
 use crate::source::{Listener, Source, plan};
 
 const RECONNECT: StreamMode = StreamMode::Reconnect;
@@ -53,4 +54,28 @@ fn reconnect_ends_at_a_boundary() {
     wire.send("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n");
     assert_eq!(wire.head().status(), 200);
     assert_eq!(green.requests(), 1);
+}
+
+#[test]
+fn a_proxy_that_ends_sends_every_stream_away_in_peace() {
+    for mode in [StreamMode::Union, StreamMode::Cut, RECONNECT] {
+        let blue = Source::start();
+        let front = Front::start(plan(mode, &[&blue], &[&blue]));
+        let roots = rustls::RootCertStore::empty();
+        let mut over_http2 =
+            hyper_clients::Listener::open(&front, hyper_clients::Client::H2, &roots);
+        let mut client = Listener::counted(&front);
+        blue.emit("data: 1\n\n");
+        assert_eq!(client.data(), "1");
+        assert_eq!(over_http2.event(), "data: 1\n\n");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(front.proxy.shutdown(PATIENCE));
+        assert!(client.next().unwrap().starts_with("retry: "), "{mode:?}");
+        assert_eq!(client.next(), None);
+        assert!(over_http2.event().starts_with("retry: "), "{mode:?}");
+        assert!(over_http2.next().unwrap().is_none());
+    }
 }
