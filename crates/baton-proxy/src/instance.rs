@@ -194,6 +194,7 @@ impl Instance {
 
     pub(crate) fn close_pinned(&self) {
         self.pinned.close();
+        self.websocket_ends.spare_none();
         if self.pinned.in_flight() == 0 {
             self.empty.notify_waiters();
         }

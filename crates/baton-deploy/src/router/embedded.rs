@@ -407,7 +407,8 @@ impl Router for Embedded {
     async fn cut(&self, id: &InstanceId) -> u64 {
         let mut cut = 0;
         for life in self.lives(id) {
-            if !life.is_closed() {
+            // One that lives on for its sessions is cut when they have ended.
+            if !life.is_closed() || life.is_pinned() {
                 continue;
             }
             cut += life.in_flight() + life.streams();

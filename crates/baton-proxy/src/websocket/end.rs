@@ -55,6 +55,19 @@ impl WebSocketEnds {
         self.called.notify_waiters();
     }
 
+    /// No session is kept any more: the last call concerns those that it spared, too.
+    pub(crate) fn spare_none(&self) {
+        let calls = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = calls.last().map(|(how, _)| *how);
+        drop(calls);
+        if let Some(how) = last.filter(|how| !how.pinned) {
+            self.call(EndWebSockets {
+                pinned: true,
+                ..how
+            });
+        }
+    }
+
     /// The first call since `epoch` that concerns a tunnel, and when it was made.
     pub(crate) fn since(&self, epoch: u32, pinned: bool) -> Option<(EndWebSockets, Instant)> {
         if self.epoch() == epoch {
@@ -97,8 +110,12 @@ mod tests {
         assert_eq!(ends.since(before, false).unwrap().0, sparing);
         assert!(ends.since(before, true).is_none());
         assert!(ends.since(ends.epoch(), false).is_none());
-        ends.call(EndWebSockets::default());
-        assert!(ends.since(before, true).unwrap().0.pinned);
+        ends.spare_none();
+        let spared = ends.since(before, true).unwrap().0;
+        assert!(spared.pinned && spared.code == sparing.code);
+        assert_eq!(ends.epoch(), 2);
+        ends.spare_none();
+        assert_eq!(ends.epoch(), 2, "nothing was spared");
     }
 
     #[tokio::test]

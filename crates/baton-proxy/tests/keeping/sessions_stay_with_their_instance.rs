@@ -308,10 +308,9 @@ fn streams_and_websockets_of_a_session_stay_too() {
         // The app sends back what it got.
         assert_eq!(socket.wire.read_exact(hello.len()), hello);
     }
-    blue.instance.end_websockets(EndWebSockets {
-        spread: Duration::ZERO,
-        ..EndWebSockets::default()
-    });
+    // Until no session is kept any more.
+    front.publish(plan(&[&green.instance], &[], LONG));
+    front.proxy.unpin(&blue.instance);
     for socket in [&mut socket, &mut early] {
         assert_eq!(socket.wire.read_exact(4), [0x88, 2, 0x03, 0xf4]);
     }
