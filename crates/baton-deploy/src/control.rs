@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::core::Core;
 use crate::error::DeployError;
+use crate::observe::{self, Observed};
 use crate::outcome::Outcome;
 use crate::plan::Strategy;
 use crate::progress::Progress;
@@ -271,6 +272,19 @@ impl ControlPlane {
         follow: bool,
     ) -> Result<mpsc::Receiver<LogLine>, DeployError> {
         look::logs(&self.core, app, color, tail, follow).await
+    }
+
+    /// Watches a stream path until a deploy of the app has switched, and says which mode fits it; the
+    /// last thing that the receiver gets.
+    ///
+    /// # Errors
+    /// No such app, or nothing of it is live; not a path.
+    pub async fn observe(
+        &self,
+        app: &AppName,
+        path: &str,
+    ) -> Result<mpsc::Receiver<Observed>, DeployError> {
+        observe::observe(&self.core, app, path).await
     }
 
     /// Which app a command means: the one of this name, else the only one there is.

@@ -25,6 +25,7 @@
 //! | `until` | `drain.until`: the app itself says that it is done |
 //! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
 //! | [`redis`] | Redis Streams: nothing of the old color is lost |
+//! | [`observe`] | watches a stream path during a deploy and says which mode fits |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | `machine` | memory and disk that are left |
@@ -67,6 +68,7 @@ mod work;
 pub mod control;
 pub mod error;
 pub mod journal;
+pub mod observe;
 pub mod outcome;
 pub mod plan;
 pub mod progress;

@@ -124,6 +124,12 @@ pub struct LogsQuery {
     pub follow: bool,
 }
 
+/// `GET /v1/apps/{app}/observe`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ObserveQuery {
+    pub path: String,
+}
+
 /// Answer of `pause`, `resume` and `remove`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Done {

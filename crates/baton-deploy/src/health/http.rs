@@ -149,6 +149,38 @@ async fn exchange(at: SocketAddr, question: &Question<'_>) -> Result<Answer, Str
     response.map_err(broken)
 }
 
+/// Sends one request and hands its answer over with the head; the connection is driven beside the
+/// caller, as long as the body is read.
+///
+/// # Errors
+/// Why there was no answer, in words for a person.
+pub(crate) async fn open(
+    at: SocketAddr,
+    question: &Question<'_>,
+) -> Result<http::Response<Incoming>, String> {
+    let stream = TcpStream::connect(at).await.map_err(|e| explain(&e))?;
+    let request = request(at, question)?;
+    let broken = |error: hyper::Error| format!("connected, but no answer: {error}");
+    let io = TokioIo::new(stream);
+    match question.protocol {
+        Protocol::Http1 => {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+                .await
+                .map_err(broken)?;
+            tokio::spawn(connection);
+            sender.send_request(request).await.map_err(broken)
+        }
+        Protocol::H2c => {
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+                    .await
+                    .map_err(broken)?;
+            tokio::spawn(connection);
+            sender.send_request(request).await.map_err(broken)
+        }
+    }
+}
+
 /// Drives the connection while the answer is read; both end with the caller.
 async fn beside(
     connection: impl Future<Output = hyper::Result<()>>,

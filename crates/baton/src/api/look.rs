@@ -15,7 +15,7 @@ use baton_deploy::status::Status;
 
 use super::{Api, ApiError, app_name, body, stream};
 use crate::wire::{
-    DaemonInfo, EventsQuery, LogsQuery, OneApp, OneAppQuery, Receipts, ReceiptsQuery,
+    DaemonInfo, EventsQuery, LogsQuery, ObserveQuery, OneApp, OneAppQuery, Receipts, ReceiptsQuery,
     ReleaseSummary, Releases,
 };
 
@@ -96,6 +96,17 @@ pub(super) async fn logs(
         .logs(&app, query.color, query.tail, query.follow)
         .await?;
     Ok(stream::lines(lines))
+}
+
+/// `GET /v1/apps/{app}/observe?path=`: JSON lines, the verdict last.
+pub(super) async fn observe(
+    State(api): State<Api>,
+    Path(app): Path<String>,
+    Query(query): Query<ObserveQuery>,
+) -> Result<Response, ApiError> {
+    let app = app_name(&app)?;
+    let observed = api.control.observe(&app, &query.path).await?;
+    Ok(stream::lines(observed))
 }
 
 /// `GET /v1/events`: JSON lines.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`deploys`] | `POST /v1/deploys`, `PUT /v1/deploys/{id}/images`, `GET /v1/deploys/{id}/progress` |
 //! | [`apps`] | `POST /v1/apps/{app}/rollback`, `switch`, `cancel`, `pause`, `resume`; `DELETE /v1/apps/{app}` |
-//! | [`look`] | `GET /v1/daemon`, `/v1/status`, `/v1/app`, `/v1/apps/{app}/releases`, `receipts`, `logs`, `/v1/events`; `POST /v1/check` |
+//! | [`look`] | `GET /v1/daemon`, `/v1/status`, `/v1/app`, `/v1/apps/{app}/releases`, `receipts`, `logs`, `observe`, `/v1/events`; `POST /v1/check` |
 //! | [`peer`] | who calls: `SO_PEERCRED` |
 //! | [`stream`] | JSON lines that outlive a client that goes away |
 //!
@@ -70,6 +70,7 @@ impl Api {
             .route("/v1/apps/{app}/releases", get(look::releases))
             .route("/v1/apps/{app}/receipts", get(look::receipts))
             .route("/v1/apps/{app}/logs", get(look::logs))
+            .route("/v1/apps/{app}/observe", get(look::observe))
             .route("/v1/daemon", get(look::daemon))
             .route("/v1/app", get(look::app))
             .route("/v1/status", get(look::status))

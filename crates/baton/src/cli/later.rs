@@ -19,8 +19,6 @@ pub enum Later {
     #[command(hide = true)]
     Maintenance(Anything),
     #[command(hide = true)]
-    Observe(Anything),
-    #[command(hide = true)]
     Init(Anything),
     #[command(hide = true)]
     Import(Anything),
@@ -50,7 +48,6 @@ impl Later {
             Later::Promote(rest) => ("promote", rest),
             Later::Canary(rest) => ("canary", rest),
             Later::Maintenance(rest) => ("maintenance", rest),
-            Later::Observe(rest) => ("observe", rest),
             Later::Init(rest) => ("init", rest),
             Later::Import(rest) => ("import", rest),
             Later::Load(rest) => ("load", rest),

@@ -22,6 +22,7 @@ mod fetch;
 mod follow;
 mod later;
 mod logs;
+mod observe;
 mod pause;
 mod project;
 mod receipts;
@@ -115,6 +116,8 @@ enum Command {
     Events(events::Events),
     /// What the app writes
     Logs(logs::Logs),
+    /// Watch a stream path during one deploy and say which mode fits
+    Observe(observe::Observe),
     /// Hold new requests until `baton resume`
     Pause(pause::Pause),
     /// Let held requests go on
@@ -190,6 +193,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Receipts(command) => command.run(&global).await,
             Command::Events(command) => command.run(&global).await,
             Command::Logs(command) => command.run(&global).await,
+            Command::Observe(command) => command.run(&global).await,
             Command::Pause(command) => command.run(&global).await,
             Command::Resume(command) => command.run(&global).await,
             Command::Remove(command) => command.run(&global).await,
