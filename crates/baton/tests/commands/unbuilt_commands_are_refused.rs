@@ -10,7 +10,6 @@ fn each_says_that_it_is_not_supported_yet() {
         "promote",
         "canary",
         "maintenance",
-        "observe",
         "init",
         "import",
         "load",

@@ -7,15 +7,18 @@ use std::time::Duration;
 use crate::kit::machine::PATIENCE;
 use crate::kit::{App, Engine, Machine, Ran, wait_for};
 
-/// The steps of a blue-green deploy in their order.
-const STEPS: [&str; 10] = [
+/// The steps of a blue-green deploy in their order, with messages or a word of the app to wait for.
+const STEPS: [&str; 13] = [
     "preflight",
     "fetch",
     "start",
     "await_healthy",
     "warm_up",
+    "attach_streams",
     "switch",
     "drain_requests",
+    "drain_messages",
+    "end_streams",
     "keep_warm",
     "retire",
     "receipt",
@@ -43,6 +46,7 @@ fn direction(step: usize, moment: &str) -> Direction {
 fn killed_at_every_step(engine: Engine) {
     let mut machine = Machine::start();
     let mut app = App::new(engine, "everystep");
+    app.policy("drain", "{ until: { http: /healthz } }");
     machine.deploy(&app, &[]);
     let mut version = 1;
     for (number, step) in STEPS.iter().enumerate() {

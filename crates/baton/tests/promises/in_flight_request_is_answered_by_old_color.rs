@@ -56,6 +56,7 @@ fn what_never_ends_is_cut_and_counted() {
     let machine = Machine::start();
     let mut app = App::new(Engine::Process, "cut");
     app.policy("drain", "{ requests: 200ms, connections: 1s }");
+    app.policy("sse", "[{ path: \"/**\", mode: drain }]");
     machine.deploy(&app, &[]);
     let address = machine.http;
     let endless = thread::spawn(move || get(address, "app.test", "/sse?every_ms=50"));
