@@ -120,8 +120,8 @@ impl Proxy {
 
     /// Forgets an instance's sessions and lets no more of their requests in. Call it after publishing a
     /// table without it in [`Route::pinned`](crate::Route::pinned). Those that were in use until now are
-    /// added to `counters.sessions_ended`, and WebSockets that
-    /// [`Instance::end_websockets`] has spared for their sake end as the others did. The same happens by itself when a pinned instance refuses a
+    /// added to `counters.sessions_ended`, and WebSockets that [`Instance::end_websockets`] has spared for
+    /// their sake end as the others did. The same happens by itself when a pinned instance refuses a
     /// connection: its process has gone, and its sessions with it.
     pub fn unpin(&self, instance: &Instance) {
         self.shared.sessions.end(instance);
