@@ -355,6 +355,8 @@ impl Page {
         match name {
             // A comment.
             "" => return,
+            // The app gives each event one id at most, and none with a colon.
+            "id" if self.id.is_some() || value.contains(':') => heard.torn.push(line.to_owned()),
             "id" => self.id = Some(value.to_owned()),
             "event" => self.name = value.to_owned(),
             "data" => self.data.push(value.to_owned()),
@@ -391,6 +393,64 @@ impl Page {
         if self.begun || !self.line.is_empty() {
             let line = String::from_utf8_lossy(&self.line);
             heard.torn.push(format!("the end came in an event: {line}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"id: 7
+data: {"token":"t1","release":"r1","color":"blue","n":1,"pid":2,"via":"emit","by":"blue"}
+
+"#;
+
+    fn hear(pieces: &[&str]) -> Heard {
+        let (mut page, mut heard) = (Page::default(), Heard::default());
+        for piece in pieces {
+            page.take(piece.as_bytes(), &mut heard);
+        }
+        page.end(&mut heard);
+        heard
+    }
+
+    #[test]
+    fn whole_events_are_heard_however_they_are_cut() {
+        for at in 0..=EVENT.len() {
+            let heard = hear(&[":hello\nretry: 300\n\n", &EVENT[..at], &EVENT[at..]]);
+            assert_eq!(heard.events.len(), 1, "cut at {at}");
+            assert_eq!(heard.events[0].token, "t1");
+            assert_eq!(
+                (heard.last_id.as_str(), heard.retries.as_slice()),
+                ("7", &[300][..])
+            );
+            assert!(heard.torn.is_empty(), "cut at {at}: {:?}", heard.torn);
+        }
+    }
+
+    #[test]
+    fn an_end_within_an_event_is_seen() {
+        for at in 1..EVENT.len() {
+            let heard = hear(&[&EVENT[..at]]);
+            assert_eq!(
+                (heard.events.len(), heard.torn.len()),
+                (0, 1),
+                "cut at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_an_event_before_a_whole_one_is_seen() {
+        for at in 1..EVENT.len() {
+            let heard = hear(&[&EVENT[..at], EVENT]);
+            // Only a cut behind a whole line leaves no trace: then nothing is missing but an id.
+            let whole_line = EVENT.as_bytes()[at - 1] == b'\n' && at < 7;
+            assert!(
+                whole_line || !heard.torn.is_empty(),
+                "cut at {at}: {heard:?}"
+            );
         }
     }
 }
