@@ -87,6 +87,10 @@ impl App {
         self
     }
 
+    pub(crate) fn has_variable(&self, name: &str) -> bool {
+        self.variables.iter().any(|(key, _)| key == name)
+    }
+
     pub(crate) fn without_variable(&mut self, name: &str) -> &mut App {
         self.variables.retain(|(key, _)| key != name);
         self.write();

@@ -248,6 +248,14 @@ impl Machine {
             .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()))
     }
 
+    /// POST over plain HTTP that must be accepted; its body.
+    pub(crate) fn post(&self, app: &App, path: &str) -> String {
+        let (status, _, body) = call(self.http, "POST", app.host(), path, "")
+            .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.log()));
+        assert!(matches!(status, 200..=299), "POST {path}: {status} {body}");
+        body
+    }
+
     /// `release` of the app that answers now.
     pub(crate) fn answering_release(&self, app: &App) -> String {
         let (status, _, body) = self.get(app.host(), "/");
@@ -372,11 +380,27 @@ pub(crate) fn get(
     host: &str,
     path: &str,
 ) -> std::io::Result<(u16, String, String)> {
+    call(address, "GET", host, path, "")
+}
+
+/// One request without a body on a connection of its own; `fields` are whole lines with their ends.
+pub(crate) fn call(
+    address: SocketAddr,
+    method: &str,
+    host: &str,
+    path: &str,
+    fields: &str,
+) -> std::io::Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    let length = if method == "GET" {
+        ""
+    } else {
+        "Content-Length: 0\r\n"
+    };
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}{fields}Connection: close\r\n\r\n"
     )?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;

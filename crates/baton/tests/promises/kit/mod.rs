@@ -1,8 +1,11 @@
 //! A machine with a daemon, an app in a folder, and waiting on conditions.
 
 pub(crate) mod app;
+pub(crate) mod browser;
+pub(crate) mod crowd;
 pub(crate) mod machine;
 pub(crate) mod private_engine;
+pub(crate) mod redis;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,106 @@
+//! Sessions in the app's memory live through a deploy: their clients stay on their release until they
+//! have been idle, new clients get the new one, and then the old color retires.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::kit::machine::{PATIENCE, call};
+use crate::kit::{App, Engine, Machine, wait_for};
+
+const CLIENTS: usize = 100;
+/// Each asks so often.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Each asks for so long after the switch: longer than `keep`, so that only its requests keep it.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Logs in; the cookie.
+fn login(machine: &Machine, app: &App, user: &str) -> String {
+    let path = format!("/login?user={user}");
+    let (status, head, body) = call(machine.http, "POST", app.host(), &path, "").unwrap();
+    assert_eq!(status, 200, "{body}");
+    let cookie = head
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: JSESSIONID="))
+        .unwrap_or_else(|| panic!("no session: {head}"));
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+/// `GET /me` with a session: who the app says that it is, and the release that said so.
+fn me(http: std::net::SocketAddr, session: &str) -> (String, String) {
+    let cookie = format!("Cookie: theme=dark; JSESSIONID={session}\r\n");
+    let (status, head, body) = call(http, "GET", "app.test", "/me", &cookie).unwrap();
+    let release = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-release: "))
+        .unwrap_or_default();
+    assert_eq!(status, 200, "{release}: {body}");
+    (body.trim().to_owned(), release.to_owned())
+}
+
+fn client(
+    http: std::net::SocketAddr,
+    user: String,
+    session: String,
+    until: Instant,
+) -> JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        while Instant::now() < until {
+            assert_eq!(me(http, &session), (user.clone(), "r1".to_owned()));
+            asked += 1;
+            std::thread::sleep(PAUSE);
+        }
+        asked
+    })
+}
+
+#[test]
+fn a_hundred_clients_stay_logged_in_through_a_deploy() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Process, "sessions");
+    app.policy("sessions", "{ cookie: JSESSIONID, keep: 3s }");
+    machine.deploy(&app, &[]);
+    let old = machine.live(&app);
+    let sessions: Vec<(String, String)> = (0..CLIENTS)
+        .map(|number| format!("user-{number}"))
+        .map(|user| (user.clone(), login(&machine, &app, &user)))
+        .collect();
+    app.version("v2");
+    let started = Instant::now();
+    let clients: Vec<_> = sessions
+        .into_iter()
+        .map(|(user, session)| client(machine.http, user, session, started + BUSY))
+        .collect();
+    machine.deploy(&app, &[]);
+    assert!(
+        started.elapsed() < BUSY,
+        "the deploy waited for the sessions"
+    );
+
+    // Without a session, and with a new one: the new release.
+    assert_eq!(machine.answering_release(&app), "r2");
+    let session = login(&machine, &app, "new");
+    assert_eq!(
+        me(machine.http, &session),
+        ("new".to_owned(), "r2".to_owned())
+    );
+    assert_eq!(machine.role(&app, &old), "draining");
+
+    let asked: u64 = clients
+        .into_iter()
+        .map(|client| client.join().unwrap())
+        .sum();
+    assert!(asked > CLIENTS as u64 * 5, "only {asked} requests");
+    wait_for("the old color to be empty", PATIENCE, || {
+        (machine.role(&app, &old) == "empty").then_some(())
+    });
+    let receipts = machine.baton(&app, &["receipts", "1", "--json"]);
+    println!(
+        "{CLIENTS} sessions, {asked} requests on their release: {}",
+        receipts.stdout
+    );
+    assert_eq!(
+        me(machine.http, &session),
+        ("new".to_owned(), "r2".to_owned())
+    );
+}
