@@ -3,7 +3,7 @@
 use serde_json::json;
 use testapp::load::Report;
 
-use super::streams::Ended;
+use super::streams::Seen;
 use crate::error::CliError;
 use crate::show::Out;
 use crate::show::units::millis;
@@ -15,14 +15,14 @@ const BROKEN: &str = "r3";
 #[derive(Debug)]
 pub struct Figures {
     pub load: Report,
-    pub streams: Ended,
+    pub streams: Seen,
 }
 
 impl Figures {
     /// Shows them; the last line has the sum.
     ///
     /// # Errors
-    /// A request failed, a connection was closed or a stream was cut.
+    /// A request failed, a connection was closed, a stream ended or an event is missing.
     pub fn tell(&self, out: Out) -> Result<(), CliError> {
         let title = format!("\n{}", out.paint.bold("── What the clients saw"));
         out.text(&title)?;
@@ -52,9 +52,10 @@ impl Figures {
             "requests": self.load.requests(),
             "failed": self.load.failed,
             "closed_connections": self.load.closed_connections,
-            "streams_open": self.streams.open,
-            "streams_whole": self.streams.whole,
-            "streams_cut": self.streams.cut,
+            "streams_opened": self.streams.opened,
+            "streams_connected": self.streams.connected,
+            "events": self.streams.events,
+            "events_wrong": self.streams.wrong,
             "longest_ms": self.load.longest_ms,
         }))
     }
@@ -62,7 +63,9 @@ impl Figures {
     fn clean(&self) -> bool {
         self.load.failed == 0
             && self.load.closed_connections == 0
-            && self.streams.cut == 0
+            && self.streams.connected == self.streams.opened as u64
+            && self.streams.wrong == 0
+            && self.streams.events > 0
             && self.load.succeeded > 0
             && !self.load.by_release.contains_key(BROKEN)
     }
@@ -70,13 +73,15 @@ impl Figures {
     fn sum(&self) -> String {
         format!(
             "demo: 3 deploys, 1 refused release, 1 rollback, {} requests, {} failed, \
-             {} connections closed, {} streams open throughout ({} ended whole, {} cut), longest wait {}",
+             {} connections closed, {} of {} streams open throughout, {} events ({} missing or twice), \
+             longest wait {}",
             self.load.requests(),
             self.load.failed,
             self.load.closed_connections,
-            self.streams.open,
-            self.streams.whole,
-            self.streams.cut,
+            self.streams.connected,
+            self.streams.opened,
+            self.streams.events,
+            self.streams.wrong,
             millis(self.load.longest_ms)
         )
     }
@@ -94,18 +99,18 @@ mod tests {
                 longest_ms: 3,
                 ..Report::default()
             },
-            streams: Ended {
-                open: 8,
-                whole: 52,
-                cut: 0,
+            streams: Seen {
+                opened: 8,
+                connected: 8,
                 events: 1_040,
+                wrong: 0,
             },
         }
     }
 
     #[test]
     fn the_last_line_has_the_figures() {
-        insta::assert_snapshot!(figures(0).sum(), @"demo: 3 deploys, 1 refused release, 1 rollback, 48213 requests, 0 failed, 0 connections closed, 8 streams open throughout (52 ended whole, 0 cut), longest wait 3 ms");
+        insta::assert_snapshot!(figures(0).sum(), @"demo: 3 deploys, 1 refused release, 1 rollback, 48213 requests, 0 failed, 0 connections closed, 8 of 8 streams open throughout, 1040 events (0 missing or twice), longest wait 3 ms");
         assert!(figures(0).clean());
         assert!(!figures(1).clean());
     }

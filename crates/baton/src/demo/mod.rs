@@ -3,7 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`stage`] | the temporary folder, the daemon in it, and taking both away again |
-//! | [`streams`] | long answers that are open at every moment, checked event by event |
+//! | [`streams`] | event streams that stay open throughout, checked event by event |
 //! | [`figures`] | what was counted, and the last line |
 //!
 //! The app is this binary, too (`__testapp`), run by the `process` engine; the commands that are shown
@@ -28,17 +28,17 @@ use crate::show::Out;
 
 /// Client connections that send one request after the other.
 const CONNECTIONS: usize = 16;
-/// Streams open at any moment.
+/// Event streams, opened once.
 const STREAMS: usize = 8;
 /// Between two requests of a connection: enough load to be seen, and a CPU left to deploy with.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The most that a color may take to drain here: a stream is two seconds long.
+/// The most that a color may take to drain here.
 const DRAINED: Duration = Duration::from_secs(20);
 
 /// Runs it, and takes everything away again, also after Ctrl-C.
 ///
 /// # Errors
-/// A request failed, a stream was cut, or a deploy ended otherwise than it should.
+/// A request failed, a stream ended, or a deploy ended otherwise than it should.
 pub async fn run(out: Out) -> Result<(), CliError> {
     let stage = Stage::new(out)?;
     let played = tokio::select! {
@@ -102,8 +102,7 @@ async fn play(stage: &Stage, out: Out) -> Result<Figures, CliError> {
     Ok(Figures { load, streams })
 }
 
-/// Waits until the color that was live has answered all it had: streams are not passed on in this
-/// version, they end where they began.
+/// Waits until the color that was live has answered all it had, and its streams are the new color's.
 async fn settled(stage: &Stage) -> Result<(), CliError> {
     let look = async {
         loop {

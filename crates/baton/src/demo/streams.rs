@@ -1,10 +1,11 @@
-//! Streams that are open at every moment of the demo. This version of Baton passes a stream through
-//! and lets it end on the color where it began, so each is a long answer of known length: all its
-//! events must come, and then its proper end. Then the next one is opened.
+//! Event streams that are opened once and read to the end of the demo. Each color numbers the events
+//! of a connection from 0, so the reader can tell that none is missing and none comes twice.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -12,114 +13,139 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-/// Events of one stream, 100 ms apart: about two seconds.
-const EVENTS: usize = 20;
+/// A stream that says nothing for so long has been lost: its events are 100 ms apart.
+const SILENCE: Duration = Duration::from_secs(5);
 
-/// What became of them.
+/// What the readers saw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// How many are open at a time.
-    pub open: usize,
-    pub whole: u64,
-    pub cut: u64,
+pub struct Seen {
+    /// How many were opened.
+    pub opened: usize,
+    /// How many of them were still connected at the end.
+    pub connected: u64,
     pub events: u64,
+    /// Events that were missing, or came twice.
+    pub wrong: u64,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
-    whole: AtomicU64,
-    cut: AtomicU64,
+    connected: AtomicU64,
     events: AtomicU64,
+    wrong: AtomicU64,
 }
 
-/// Tasks that keep streams open.
+/// Tasks that each read one stream.
 #[derive(Debug)]
 pub struct Streams {
-    open: usize,
+    opened: usize,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
 
 impl Streams {
     /// Opens so many at once.
-    pub fn open(address: SocketAddr, open: usize) -> Streams {
+    pub fn open(address: SocketAddr, opened: usize) -> Streams {
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();
-        for _ in 0..open {
+        for _ in 0..opened {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
-                while !shared.stop.load(Ordering::Relaxed) {
-                    let counter = match stream(address, &shared).await {
-                        Ok(()) => &shared.whole,
-                        Err(()) => &shared.cut,
-                    };
-                    counter.fetch_add(1, Ordering::Relaxed);
+                if read(address, &shared).await.is_some() {
+                    shared.connected.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         Streams {
-            open,
+            opened,
             shared,
             tasks,
         }
     }
 
-    /// Lets each end as it should, and counts.
-    pub async fn finish(mut self) -> Ended {
+    /// Stops reading, and counts.
+    pub async fn finish(mut self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}
-        Ended {
-            open: self.open,
-            whole: self.shared.whole.load(Ordering::Relaxed),
-            cut: self.shared.cut.load(Ordering::Relaxed),
+        Seen {
+            opened: self.opened,
+            connected: self.shared.connected.load(Ordering::Relaxed),
             events: self.shared.events.load(Ordering::Relaxed),
+            wrong: self.shared.wrong.load(Ordering::Relaxed),
         }
     }
 }
 
-/// One stream from its first event to its end; `Err` when anything of it is missing.
-async fn stream(address: SocketAddr, shared: &Shared) -> Result<(), ()> {
-    let tcp = TcpStream::connect(address).await.map_err(drop)?;
+/// Reads one stream until it is told to stop; None when the stream ended before.
+async fn read(address: SocketAddr, shared: &Shared) -> Option<()> {
+    let tcp = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
         .await
-        .map_err(drop)?;
+        .ok()?;
     tokio::spawn(connection);
     let request = Request::builder()
-        .uri(format!("/sse?every_ms=100&n={EVENTS}"))
+        .uri("/sse?every_ms=100")
         .header(http::header::HOST, "demo.test")
         .body(Empty::<Bytes>::new())
-        .map_err(drop)?;
-    let mut response = sender.send_request(request).await.map_err(drop)?;
+        .ok()?;
+    let mut response = sender.send_request(request).await.ok()?;
     if response.status() != StatusCode::OK {
-        return Err(());
+        return None;
     }
-    let mut seen = 0;
-    let mut tail = [0; 1];
-    while let Some(frame) = response.frame().await {
-        let Ok(data) = frame.map_err(drop)?.into_data() else {
+    let mut lines = Lines::default();
+    while !shared.stop.load(Ordering::Relaxed) {
+        let frame = timeout(SILENCE, response.frame()).await.ok()??.ok()?;
+        let Ok(data) = frame.into_data() else {
             continue;
         };
-        let events = ends_of_events(&mut tail, &data);
-        shared.events.fetch_add(events as u64, Ordering::Relaxed);
-        seen += events;
+        let (events, wrong) = lines.take(&data);
+        shared.events.fetch_add(events, Ordering::Relaxed);
+        shared.wrong.fetch_add(wrong, Ordering::Relaxed);
     }
-    if seen == EVENTS { Ok(()) } else { Err(()) }
+    Some(())
 }
 
-/// An event ends with an empty line; `last` is the byte before this piece.
-fn ends_of_events(last: &mut [u8; 1], piece: &[u8]) -> usize {
-    let mut ends = 0;
-    for byte in piece {
-        if *byte == b'\n' && last[0] == b'\n' {
-            ends += 1;
-            last[0] = 0;
-        } else {
-            last[0] = *byte;
+/// The `data:` lines of one stream, whatever pieces they come in: `data: r2 17`.
+#[derive(Debug, Default)]
+struct Lines {
+    partial: Vec<u8>,
+    /// The number that came last, by release.
+    last: BTreeMap<String, u64>,
+}
+
+impl Lines {
+    /// Events in this piece, and how many of them were not the next one of their release.
+    fn take(&mut self, piece: &[u8]) -> (u64, u64) {
+        let (mut events, mut wrong) = (0, 0);
+        for byte in piece {
+            if *byte != b'\n' {
+                self.partial.push(*byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.partial);
+            let line = String::from_utf8_lossy(&line);
+            if let Some(data) = line.strip_prefix("data: ") {
+                events += 1;
+                wrong += u64::from(!self.is_next(data));
+            }
         }
+        (events, wrong)
     }
-    ends
+
+    /// A color that is joined (again) counts from 0.
+    fn is_next(&mut self, data: &str) -> bool {
+        let Some((release, number)) = data.split_once(' ') else {
+            return false;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            return false;
+        };
+        let before = self.last.insert(release.to_owned(), number);
+        number == 0 || before == Some(number - 1)
+    }
 }
 
 #[cfg(test)]
@@ -127,10 +153,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_counted_across_pieces() {
-        let mut last = [0];
-        assert_eq!(ends_of_events(&mut last, b"data: 1\n\ndata: 2\n"), 1);
-        assert_eq!(ends_of_events(&mut last, b"\ndata: 3"), 1);
-        assert_eq!(ends_of_events(&mut last, b"\n\n"), 1);
+    fn events_of_two_releases_are_followed_across_pieces() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.take(b"id: 0\ndata: r1 0\n\nid: 1\nda"), (1, 0));
+        assert_eq!(lines.take(b"ta: r1 1\n\ndata: r2 0\n\n"), (2, 0));
+        assert_eq!(lines.take(b"data: r1 2\n\ndata: r2 1\n\n"), (2, 0));
+    }
+
+    #[test]
+    fn missing_and_repeated_events_are_wrong() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.take(b"data: r1 0\n\ndata: r1 2\n\n"), (2, 1));
+        assert_eq!(lines.take(b"data: r1 2\n\n"), (1, 1));
+        assert_eq!(lines.take(b"data: r1 0\n\n"), (1, 0));
     }
 }
