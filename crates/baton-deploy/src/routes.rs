@@ -26,9 +26,11 @@ pub(crate) struct Live {
 
 /// The other color while it has event streams, too: a candidate before its switch, or an old color
 /// that has not drained.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Beside {
     instances: Vec<Instance>,
+    /// Event streams have their halves there.
+    streams: bool,
     /// Clients whose session lives there stay there.
     pinned: bool,
 }
@@ -38,8 +40,14 @@ impl Beside {
     pub(crate) fn new(instances: &[Instance]) -> Beside {
         Beside {
             instances: addressed(instances),
+            streams: true,
             pinned: false,
         }
+    }
+
+    pub(crate) fn streams(mut self, streams: bool) -> Beside {
+        self.streams = streams;
+        self
     }
 
     pub(crate) fn pinned(mut self, pinned: bool) -> Beside {
@@ -95,7 +103,11 @@ impl Live {
                 service: service.clone(),
                 policy: Arc::clone(policy),
                 color: Some(self.color),
-                halves: [instances.clone(), beside.clone()].concat(),
+                halves: if self.beside.streams {
+                    [instances.clone(), beside.clone()].concat()
+                } else {
+                    instances.clone()
+                },
                 instances,
                 pinned: if self.beside.pinned {
                     beside
@@ -211,11 +223,20 @@ impl Routes {
         beside: Beside,
     ) -> Result<bool, RouteConflict> {
         self.change(app, |now| {
-            let changes = now.color == live
-                && (now.beside.pinned != beside.pinned || now.beside.instances != beside.instances);
+            let changes = now.color == live && now.beside != beside;
             if changes {
                 now.beside = beside;
             }
+            changes
+        })
+        .await
+    }
+
+    /// No event stream has a half on what is beside the live color any more.
+    pub(crate) async fn unhear(&self, app: &AppName, live: Color) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            let changes = now.color == live && now.beside.streams;
+            now.beside.streams &= !changes;
             changes
         })
         .await

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use baton_compose::project::FetchedImages;
 use baton_compose::{AppName, Color};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::feed::Feed;
 use crate::outcome::Outcome;
@@ -201,6 +202,8 @@ pub(crate) struct Tail {
     pub(crate) deploy: i64,
     /// The color that is on its way out.
     pub(crate) color: Color,
+    /// When it was left: at the switch, or at the start of a daemon that found it.
+    pub(crate) begun: Instant,
     hurry: watch::Sender<Hurry>,
     stopping: Mutex<bool>,
     taken_back: AtomicBool,
@@ -212,6 +215,7 @@ impl Tail {
         Arc::new(Tail {
             deploy,
             color,
+            begun: Instant::now(),
             hurry: watch::Sender::new(Hurry::No),
             stopping: Mutex::new(false),
             taken_back: AtomicBool::new(false),

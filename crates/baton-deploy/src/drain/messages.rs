@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_compose::Color;
+use baton_compose::policy::StreamMode;
+use baton_compose::{Color, Policy};
 use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -118,6 +119,7 @@ impl RequestsDone {
         };
         tokio::select! {
             done = work => done,
+            error = no_longer_heard(leaving) => Err(error),
             () = leaving.tail.asked(Hurry::Leave) => Ok(None),
         }
     }
@@ -141,9 +143,43 @@ async fn sessions(leaving: &Leaving) -> Result<(), DeployError> {
             () = leaving.tail.asked(Hurry::Shorten) => {}
         }
     }
-    let beside = Beside::new(&running(&instances).cloned().collect::<Vec<_>>());
+    let running: Vec<_> = running(&instances).cloned().collect();
+    let beside = Beside::new(&running).streams(is_heard(leaving));
     core.routes.beside(leaving.app(), live, beside).await?;
     Ok(())
+}
+
+/// Do event streams still wait for what the color has to say? Those that join both colors do until its
+/// end; the others at the latest until `drain.requests` is over (Streams.md §1.1).
+fn is_heard(leaving: &Leaving) -> bool {
+    joins(leaving) || Instant::now() < heard_until(leaving)
+}
+
+fn joins(leaving: &Leaving) -> bool {
+    let union = |policy: &Policy| {
+        policy.default_stream_mode == StreamMode::Union
+            || policy.sse.iter().any(|rule| rule.mode == StreamMode::Union)
+    };
+    let mut routed = leaving.release.routed();
+    routed.any(|service| union(&service.policy))
+}
+
+fn heard_until(leaving: &Leaving) -> Instant {
+    let requests = leaving.release.routed().map(|s| s.policy.drain.requests);
+    leaving.tail.begun + requests.max().unwrap_or_default()
+}
+
+/// When its time is over, streams that are told to come back are told so. Ends only with an error.
+async fn no_longer_heard(leaving: &Leaving) -> DeployError {
+    if joins(leaving) {
+        return std::future::pending().await;
+    }
+    sleep_until(heard_until(leaving)).await;
+    let (core, live) = (&leaving.core, leaving.color.other());
+    match core.routes.unhear(leaving.app(), live).await {
+        Ok(_) => std::future::pending().await,
+        Err(error) => error.into(),
+    }
 }
 
 async fn all(leaving: &Leaving, settled: Settled<'_>) -> Result<Account, DeployError> {

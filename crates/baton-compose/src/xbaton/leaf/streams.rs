@@ -127,7 +127,8 @@ impl Leaf for CookieName {
     }
 }
 
-/// `redis://`, `rediss://` or `unix://`; it may hold a password, so no error shows it.
+/// `redis://`, `valkey://`, `unix://`, or only host and port; it may hold a password, so no error shows
+/// it.
 #[derive(Debug)]
 pub(crate) struct RedisUrlText(pub(crate) String);
 
@@ -139,15 +140,16 @@ impl Leaf for RedisUrlText {
     }
 
     fn read(value: &Value) -> Result<Self, String> {
-        let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
+        let schemes = ["redis", "valkey", "unix", "redis+unix", "valkey+unix"];
+        let ok = |text: &str| match text.split_once("://") {
+            Some((scheme, rest)) => schemes.contains(&scheme) && !rest.is_empty(),
+            None => !text.is_empty() && !text.contains([' ', '/']),
+        };
         match value.as_str() {
-            Some(text)
-                if schemes
-                    .iter()
-                    .any(|s| text.strip_prefix(s).is_some_and(|r| !r.is_empty())) =>
-            {
-                Ok(RedisUrlText(text.to_owned()))
+            Some(text) if text.starts_with("rediss://") => {
+                Err("rediss:// (TLS): not supported yet".to_owned())
             }
+            Some(text) if ok(text) => Ok(RedisUrlText(text.to_owned())),
             _ => Err("expected a URL such as redis://redis:6379".to_owned()),
         }
     }

@@ -240,7 +240,9 @@ fn settle_halves(state: &mut super::engine::State, routes: &[ServiceRoute]) {
     };
     let pinned = all(|route| &route.pinned);
     // Whoever is pinned no more has lost its sessions.
-    state.sessions.retain(|id, _| pinned.contains(id));
+    let serving = all(|route| &route.instances);
+    let kept = |id: &InstanceId| pinned.contains(id) || serving.contains(id);
+    state.sessions.retain(|id, _| kept(id));
     if state.halves_stand_still {
         return;
     }
