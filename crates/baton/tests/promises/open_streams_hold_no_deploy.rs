@@ -94,5 +94,9 @@ fn a_union_stream_goes_through_ten_deploys() {
     }
     drop(machine);
     let text = client.join().unwrap();
-    assert!(!text.contains("retry:"), "nobody told it to come back");
+    let told = text.matches("retry:").count();
+    assert!(
+        told <= 1,
+        "only the end of the daemon sends it away: {text}"
+    );
 }
