@@ -150,7 +150,9 @@ impl Half {
         if !self.is_open() {
             return None;
         }
-        let at_boundary = self.rest.is_empty() && self.framer.held() == 0;
+        // Where the events of a raw one end is not known.
+        let framed = matches!(self.source, Source::Open(_));
+        let at_boundary = framed && self.rest.is_empty() && self.framer.held() == 0;
         let at = match leaving.quiet {
             Some(quiet) if at_boundary => (quiet + leaving.pause).min(leaving.latest),
             _ => leaving.latest,

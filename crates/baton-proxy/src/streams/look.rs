@@ -110,7 +110,7 @@ impl Splice {
             .halves
             .iter()
             .all(|half| has(&route.halves, &half.instance));
-        if !all {
+        if !all || self.halves.is_empty() {
             return self.come_back();
         }
         for half in &mut self.halves {

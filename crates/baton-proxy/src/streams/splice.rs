@@ -387,14 +387,17 @@ impl Splice {
 
     /// An event is too long to be held: the stream drains (Streams.md §1.2).
     fn pass_raw(&mut self, at: usize, out: &mut Vec<u8>) {
-        if self.halves[at].leaving.is_some() {
-            // Those that stay are worth more than its last event.
+        let others_stay = self.halves.iter().any(|half| half.leaving.is_none());
+        if self.halves[at].leaving.is_some() && others_stay {
+            // They are worth more than its last event.
             return self.gone(at);
         }
         self.leave_gauges();
         self.mode = StreamMode::Drain;
+        self.comes_back = false;
         let mut half = self.halves.swap_remove(at);
         half.detach();
+        half.leaving = None;
         half.pass_raw(out);
         tracing::debug!(app = %self.route.app, "an event is too long: the stream is no longer managed");
         self.halves.clear();
@@ -415,8 +418,12 @@ impl Splice {
         }
     }
 
-    /// Every half ends, and the client is told to come back.
+    /// Every half ends, and the client is told to come back; unless nobody knows any more where its
+    /// events end.
     pub(super) fn come_back(&mut self) {
+        if self.mode == StreamMode::Drain {
+            return;
+        }
         self.comes_back = true;
         for half in &mut self.halves {
             half.leave(QUIET, PATIENCE);
