@@ -11,6 +11,7 @@ use testapp::load::{Accepted, Kind, PostPlan, Posts, Told};
 use crate::kit::browser::Browser;
 use crate::kit::machine::PATIENCE;
 use crate::kit::redis::Redis;
+use crate::kit::tls::{Certificate, certificate};
 use crate::kit::{App, Engine, Machine, wait_for};
 
 /// `BATON_TEST_DEPLOYS` makes it longer or shorter.
@@ -21,16 +22,22 @@ fn switches() -> u64 {
         .unwrap_or(20)
 }
 
-/// Two pages listen while the app is deployed again and again.
-fn stays_connected(machine: &Machine, app: &mut App) {
+/// Two pages listen while the app is deployed again and again; with a certificate over HTTP/2.
+fn stays_connected(machine: &Machine, app: &mut App, tls: Option<&Certificate>) {
     machine.deploy(app, &[]);
-    let origin = format!("http://{}", machine.http);
+    let (origin, address) = match tls {
+        Some(_) => {
+            let port = machine.https.port();
+            (format!("https://{}:{port}", app.host()), machine.https)
+        }
+        None => (format!("http://{}", machine.http), machine.http),
+    };
     let streams = [("eventsource", "/sse/page"), ("fetch", "/sse/reader")];
     let mut browser = Browser::open(&origin, &streams);
     let posts = Posts::start(PostPlan {
-        address: machine.http,
+        address,
         host: app.host().to_owned(),
-        tls: None,
+        tls: tls.map(|certificate| certificate.authority.clone()),
         users: vec!["page".to_owned(), "reader".to_owned()],
         kinds: vec![Kind::Emit, Kind::EmitAndWait],
         connections: 4,
@@ -54,6 +61,8 @@ fn stays_connected(machine: &Machine, app: &mut App) {
         each_once(&accepted, user, &told(seen));
     }
     assert_eq!(seen[1]["ended"], false);
+    let protocol = if tls.is_some() { "h2" } else { "http/1.1" };
+    assert_eq!(seen[1]["protocol"], protocol);
     println!(
         "{} switches, {} events for Chromium, no error, none twice",
         switches(),
@@ -107,7 +116,13 @@ fn browser_stays_connected_in_union() {
     app.policy("drain", "{ until: { http: /drained } }");
     app.variable("SSE_IDS", "token");
     app.variable("DELAY_MS", "500");
-    stays_connected(&machine, &mut app);
+    let files = certificate(machine.folder(), "app.test");
+    app.policy("hosts", "[app.test]");
+    app.policy(
+        "tls",
+        &format!("{{ cert: {:?}, key: {:?} }}", files.cert, files.key),
+    );
+    stays_connected(&machine, &mut app, Some(&files));
 }
 
 /// Both colors see every event (a shared bus), and the app replays after `Last-Event-ID`.
@@ -121,7 +136,7 @@ fn browser_stays_connected_in_cut() {
     app.variable("SSE_BUS", "events");
     app.variable("SSE_REPLAY", "1");
     app.variable("DELAY_MS", "500");
-    stays_connected(&machine, &mut app);
+    stays_connected(&machine, &mut app, None);
 }
 
 /// The default for an `EventSource`: the browser is told to come back, and does, with its last id.
