@@ -128,7 +128,8 @@ impl Splice {
             return self.fall_back(why);
         }
         // The client has nothing yet, and waits for those that were asked.
-        self.halves.remove(at);
+        let half = self.halves.remove(at);
+        self.union.close(half.key());
         self.leave_gauges();
         self.mode = StreamMode::Reconnect;
         if self.halves.is_empty() {

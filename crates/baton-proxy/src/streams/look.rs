@@ -125,9 +125,21 @@ impl Splice {
 
     /// A half has had its headers.
     pub(super) fn opened(&mut self, at: usize) {
-        if self.mode != StreamMode::Union && at > 0 {
-            self.leave(0, true);
+        match self.mode {
+            StreamMode::Reconnect => self.stay_with(at),
+            StreamMode::Cut if at > 0 => self.leave(0, true),
+            _ => {}
         }
+    }
+
+    /// `reconnect`: several may have been asked while the client had nothing; it gets the one that has
+    /// answered first.
+    fn stay_with(&mut self, at: usize) {
+        self.halves.swap(0, at);
+        while self.halves.len() > 1 {
+            self.drop_last();
+        }
+        self.stay();
     }
 
     /// One of many streams that have all seen the same table; a new one is alone.

@@ -1,5 +1,6 @@
 //! Some apps send their headers only with the first event.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use baton_proxy::{Mode, StreamMode};
@@ -15,6 +16,10 @@ fn late() -> Source {
 
 fn first(event: &str) -> Vec<u8> {
     format!("{EVENTS}{:x}\r\n{event}\r\n", event.len()).into()
+}
+
+fn first_of(data: &str) -> Vec<u8> {
+    first(&format!("data: {data}\n\n"))
 }
 
 fn ask(front: &Front) -> Wire {
@@ -96,6 +101,55 @@ fn a_request_without_an_answer_moves_on_with_the_switch() {
         assert_eq!(client.head().status(), 200, "{mode:?}");
         assert_eq!(client.chunk(), b"data: green\n\n");
     }
+}
+
+#[test]
+fn the_first_answer_is_the_only_one() {
+    const RECONNECT: StreamMode = StreamMode::Reconnect;
+    for blue_is_first in [true, false] {
+        let (blue, green) = (late(), late());
+        let front = Front::start(plan(RECONNECT, &[&blue], &[&blue]));
+        let mut client = ask(&front);
+        eventually("it waits", || blue.instance().streams() == 1);
+        front.publish(plan(RECONNECT, &[&green], &[&blue, &green]));
+        green.await_requests(1);
+        let (first, second) = match blue_is_first {
+            true => (&blue, &green),
+            false => (&green, &blue),
+        };
+        first.emit_raw(&first_of("1"));
+        assert_eq!(client.head().status(), 200);
+        assert_eq!(client.chunk(), b"data: 1\n\n");
+        eventually("the other one is left", || second.instance().streams() == 0);
+        second.emit_raw(&first_of("elsewhere"));
+        first.emit("data: 2\n\n");
+        assert_eq!(client.chunk(), b"data: 2\n\n");
+        // Nothing was handed over, since nothing was said there.
+        let counters = &front.counters.streams;
+        assert_eq!(counters.handed_over.load(Relaxed), 0);
+        front.publish(plan(RECONNECT, &[], &[]));
+        assert!(client.chunk().starts_with(b"retry: "));
+        assert_eq!(client.chunk(), b"");
+        assert_eq!(counters.reconnected.load(Relaxed), 1);
+        let told = &second.instance().counters.streams_reconnected;
+        assert_eq!(told.load(Relaxed), 0);
+    }
+}
+
+#[test]
+fn whoever_refuses_lets_the_others_answer() {
+    let (blue, green, red) = (late(), late(), late());
+    let all = [&blue, &green, &red];
+    let front = Front::start(plan(UNION, &[&blue], &all));
+    let mut client = ask(&front);
+    for source in all {
+        source.await_requests(1);
+    }
+    green.emit_raw(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    eventually("green is left", || green.instance().streams() == 0);
+    red.emit_raw(&first_of("red"));
+    assert_eq!(client.head().status(), 200);
+    assert_eq!(client.chunk(), b"data: red\n\n");
 }
 
 #[test]
