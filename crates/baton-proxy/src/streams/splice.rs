@@ -319,10 +319,13 @@ impl Splice {
         if let (Some(id), StreamMode::Union) = (id, self.mode) {
             self.note.extend_from_slice(&id);
         }
+        if !half.was_open() {
+            return;
+        }
         let counters = &half.instance.counters;
         if self.comes_back {
             counters.streams_reconnected.fetch_add(1, Relaxed);
-        } else if half.was_open() {
+        } else {
             counters.streams_handed_over.fetch_add(1, Relaxed);
             self.route
                 .counters

@@ -1,8 +1,9 @@
 //! `union`: one client, one stream, the events of both colors.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use baton_proxy::StreamMode;
+use baton_proxy::{RoutingTable, StreamMode};
 
 use crate::kit::{Front, eventually};
 use crate::source::{Listener, Source, attach, plan};
@@ -130,4 +131,30 @@ fn the_way_back_is_the_same_way() {
         (from, to) = (to, from);
     }
     assert_eq!(front.counters.streams.handed_over.load(Relaxed), 4);
+}
+
+#[test]
+fn a_half_that_never_opened_is_not_counted_when_it_goes() {
+    let (blue, green) = (Source::start(), Source::greeting(|_| String::new()));
+    let both = || plan(UNION, &[&blue], &[&blue, &green]);
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = Listener::counted(&front);
+    front.publish(both());
+    green.await_requests(1);
+    front.publish(plan(UNION, &[&blue], &[&blue]));
+    eventually("green is left", || green.instance().streams() == 0);
+    front.publish(both());
+    green.await_requests(2);
+    // The route is taken away, with both.
+    front
+        .proxy
+        .publish(Arc::new(RoutingTable::new(Vec::new()).unwrap()));
+    assert!(client.next().unwrap().starts_with("retry: "));
+    assert_eq!(client.next(), None);
+    let of = |source: &Source| {
+        let counters = &source.instance().counters;
+        let handed_over = counters.streams_handed_over.load(Relaxed);
+        (handed_over, counters.streams_reconnected.load(Relaxed))
+    };
+    assert_eq!((of(&blue), of(&green)), ((0, 1), (0, 0)));
 }
