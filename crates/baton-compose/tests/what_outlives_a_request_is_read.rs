@@ -135,7 +135,11 @@ fn an_older_policy_is_still_read() {
         stored.as_object_mut().unwrap().remove(key).unwrap();
     }
     for key in ["websockets", "websocket_code", "until"] {
-        stored["drain"].as_object_mut().unwrap().remove(key).unwrap();
+        stored["drain"]
+            .as_object_mut()
+            .unwrap()
+            .remove(key)
+            .unwrap();
     }
     let read: Policy = serde_json::from_value(stored).unwrap();
     assert_eq!(read, Policy::default());

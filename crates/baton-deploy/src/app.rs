@@ -12,6 +12,7 @@ use crate::images;
 use crate::lock::Busy;
 use crate::running::{RunningDeploy, Tail};
 use crate::slots::SlotRole;
+use crate::tail;
 
 impl Core {
     /// # Errors
@@ -106,6 +107,7 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
     images::remove_all(core, app).await;
     core.store.remove_app(app).await?;
     core.supervision.forget(app);
+    core.warn(app, tail::TAKEN_BACK, None);
     drop(keeper);
     core.event(Some(app), "removed", format!("{app} removed"))
         .await;

@@ -177,6 +177,7 @@ impl Core {
             tails.remove(app);
         }
         drop(tails);
+        self.warn(app, crate::drain::WARNING, None);
         tail.end();
     }
 

@@ -14,6 +14,9 @@ use crate::running::{Hurry, Tail};
 use crate::slots::SlotRole;
 use crate::work::Work;
 
+/// Which warning of `status` says that a deploy was taken back.
+pub(crate) const TAKEN_BACK: &str = "taken back";
+
 /// How long a deploy that runs just then may keep a way back waiting.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -138,7 +141,7 @@ pub(crate) async fn take_back(core: &Arc<Core>, app: &AppName, color: Color, tai
         ),
         Err(error) => format!("deploy {} cannot be taken back: {error}", tail.deploy),
     };
-    core.warn(app, "taken back", Some(text.clone()));
+    core.warn(app, TAKEN_BACK, Some(text.clone()));
     core.event(Some(app), "taken_back", text).await;
 }
 

@@ -1,9 +1,9 @@
 //! Host and path → route, in an immutable table.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::instance::Instance;

@@ -12,10 +12,11 @@ use serde_json::json;
 use super::{StepError, StepResult, Walk};
 use crate::core::ask;
 use crate::error::DeployError;
-use crate::plan::StepName;
+use crate::plan::{DeployKind, StepName};
 use crate::release::Release;
 use crate::routes::{Beside, Live};
 use crate::store::Commit;
+use crate::tail;
 
 const STEP: StepName = StepName::Switch;
 
@@ -64,6 +65,10 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             format!("{} ({to}) is live (deploy {})", release.id, walk.deploy.id),
         )
         .await;
+    // What was taken back stays in sight until something else goes live.
+    if walk.plan.kind != DeployKind::Switch {
+        walk.core.warn(&app, tail::TAKEN_BACK, None);
+    }
     after(walk, &release).await;
     drop(keeper);
     Ok(json!({ "in_flight": in_flight }))

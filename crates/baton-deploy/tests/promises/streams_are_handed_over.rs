@@ -160,7 +160,7 @@ async fn sessions_keep_the_old_color_until_they_are_idle() {
     world.engine.state().sessions.insert(old.clone(), 2);
     let mut progress = begin(&control, project.clone(), "two").await;
     kit::started_any(&mut progress, StepName::DrainMessages).await;
-    assert_eq!(world.router().pinned("shop"), [old.clone()]);
+    assert_eq!(world.router().pinned("shop"), std::slice::from_ref(&old));
     assert!(
         world.router().halves("shop").contains(&old),
         "its events still come"

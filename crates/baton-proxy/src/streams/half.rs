@@ -28,8 +28,8 @@ pub(super) struct Half {
     attached: bool,
     /// When its instance was asked first.
     pub(super) asked: Option<Instant>,
-    /// It has been open.
-    joined: bool,
+    /// When it has been opened last.
+    opened: Option<Instant>,
     pub(super) leaving: Option<Leaving>,
 }
 
@@ -71,7 +71,7 @@ impl Half {
     pub(super) fn new(instance: Arc<Instance>, source: Source) -> Half {
         Half {
             instance,
-            joined: matches!(source, Source::Open(_)),
+            opened: matches!(source, Source::Open(_)).then(Instant::now),
             source,
             framer: Framer::new(),
             rest: Bytes::new(),
@@ -94,7 +94,12 @@ impl Half {
 
     /// Now or before.
     pub(super) fn was_open(&self) -> bool {
-        self.joined
+        self.opened.is_some()
+    }
+
+    /// Whether it has been open for so long.
+    pub(super) fn has_lasted(&self, time: Duration) -> bool {
+        self.opened.is_some_and(|opened| opened.elapsed() >= time)
     }
 
     /// From its first byte.
@@ -102,7 +107,7 @@ impl Half {
         self.framer = Framer::new();
         self.rest = Bytes::new();
         self.source = Source::Open(body);
-        self.joined = true;
+        self.opened = Some(Instant::now());
     }
 
     /// What it has begun to say and not ended is discarded, as the standard says.

@@ -35,6 +35,8 @@ use crate::worker::WorkerContext;
 const QUIET: Duration = Duration::from_millis(50);
 /// How long one that is never quiet, or stands in the middle of an event, is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// An orderly end after this long is an emitter's time that is over, not a failure.
+const LASTED: Duration = Duration::from_secs(1);
 
 /// One client's stream. Whole events only: between any two frames of this body the client is at a
 /// boundary.
@@ -296,6 +298,14 @@ impl Splice {
         half.wait(self.worker.pace.turn(after));
     }
 
+    /// A half has ended in good order. What its instance says until it is open again is lost, so that
+    /// no `retry` is waited for: that is for failures.
+    fn at_once(&mut self, at: usize) {
+        let half = &mut self.halves[at];
+        half.backoff.forget();
+        half.wait(self.worker.pace.turn(Duration::ZERO));
+    }
+
     /// Removes the halves whose time is over.
     fn let_go(&mut self, cx: &mut Context<'_>) {
         let mut at = 0;
@@ -373,7 +383,11 @@ impl Splice {
         match self.mode {
             StreamMode::Union => {
                 self.route.counters.streams.reopened.fetch_add(1, Relaxed);
-                self.again(at);
+                if how == Ending::Clean && self.halves[at].has_lasted(LASTED) {
+                    self.at_once(at);
+                } else {
+                    self.again(at);
+                }
             }
             // Another one is on its way.
             StreamMode::Cut if self.is_moving() => self.gone(at),

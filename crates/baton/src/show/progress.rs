@@ -232,7 +232,7 @@ impl Live {
         for step in &plan.steps[..shown] {
             let bar = self.bar(*step);
             bar.set_style(style("{msg}"));
-            bar.set_message(self.paint.dim(&line("·", *step, "").trim_end()));
+            bar.set_message(self.paint.dim(line("·", *step, "").trim_end()));
         }
     }
 

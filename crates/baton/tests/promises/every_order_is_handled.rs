@@ -1,6 +1,7 @@
 //! Messages in a color's Redis stream: all of them are handled, by their own color or, when it could
 //! not, by the next one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -49,16 +50,17 @@ fn order(machine: &Machine, app: &App, count: usize, delay_ms: u64) {
     }
 }
 
-/// How often each order was heard of, and by which release last.
+/// How often each order was heard of, and by which release last; None as long as one was not.
 fn heard(watch: &Watch, count: usize) -> Option<Vec<(usize, String)>> {
     let heard = watch.heard().remove("customer")?;
+    let mut orders: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for event in heard.events {
+        let (times, by) = orders.entry(event.token).or_default();
+        *times += 1;
+        *by = event.release;
+    }
     (0..count)
-        .map(|number| {
-            let token = format!("order-{number}");
-            let of_it = heard.events.iter().filter(|event| event.token == token);
-            let last = of_it.clone().next_back()?;
-            Some((of_it.count(), last.release.clone()))
-        })
+        .map(|number| orders.remove(&format!("order-{number}")))
         .collect()
 }
 
@@ -130,6 +132,36 @@ fn orders_that_a_dead_consumer_left_move_to_the_new_color() {
     let receipt = last_receipt(&machine, &app);
     println!("{}", receipt["messages"]);
     assert_eq!(receipt["messages"]["moved"], by_new, "{receipt}");
+}
+
+/// The old color only produced: what nobody has read moves as a whole.
+#[test]
+fn ten_thousand_unread_orders_move_to_the_new_color() {
+    const ORDERS: usize = 10_000;
+    let (machine, redis) = (Machine::start(), Redis::start());
+    let mut app = order_app(&redis, "unread", "move");
+    app.variable("REDIS_CONSUME", "0");
+    machine.deploy(&app, &[]);
+    let old = machine.live(&app);
+    let watch = customer(&machine, &app);
+    let script = format!(
+        "for n = 0, {} do redis.call('XADD', KEYS[1], '*', 'user', 'customer', 'token', 'order-' .. n, 'delay_ms', '0', 'by', 'blue') end",
+        ORDERS - 1
+    );
+    redis.ask(&["EVAL", &script, "1", "orders-blue"]);
+    assert_eq!(redis.ask(&["XLEN", "orders-blue"]), ORDERS.to_string());
+    app.without_variable("REDIS_CONSUME").version("v2");
+    machine.deploy(&app, &[]);
+    wait_until_empty(&machine, &app, &old);
+    let heard = wait_for("every order to be handled", PATIENCE, || {
+        heard(&watch, ORDERS)
+    });
+    let once = |(count, by): &(usize, String)| *count == 1 && by == "r2";
+    assert!(heard.iter().all(once), "an order was handled twice");
+    let receipt = last_receipt(&machine, &app);
+    println!("{}", receipt["messages"]);
+    assert_eq!(receipt["messages"]["moved"], ORDERS, "{receipt}");
+    assert_eq!(redis.ask(&["XLEN", "orders-blue"]), "0");
 }
 
 /// Redis goes away after the switch and comes back: the old color stays until its messages can be
