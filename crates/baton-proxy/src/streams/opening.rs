@@ -10,6 +10,8 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::half::Half;
+use super::kept::Kept;
 use super::stalled::Watched;
 use crate::exchange::account::Account;
 use crate::exchange::stream::AnswerBody;
@@ -19,6 +21,7 @@ use crate::instance::Instance;
 use crate::io::Peer;
 use crate::random::within;
 use crate::route::{Protocol, Route};
+use crate::sse::{NoHandover, Union};
 use crate::upstream::h1::{self, Asked, Why};
 use crate::upstream::h2c::RequestBody;
 use crate::upstream::pool::Reuse;
@@ -79,6 +82,27 @@ pub(super) type Asking = Pin<Box<dyn Future<Output = Option<Response<AnswerBody>
 pub(super) enum Written {
     Http1(Vec<u8>),
     H2c(Box<http::Request<RequestBody>>),
+}
+
+/// The request for one half.
+pub(super) fn write(
+    kept: &Kept,
+    route: &Route,
+    union: &Union,
+    half: &Half,
+) -> Result<Written, NoHandover> {
+    let resume = kept.names(|_, target| union.resume(half.key(), target));
+    let Some(resume) = resume else {
+        return Err(NoHandover("the request cannot be read again"));
+    };
+    let resume = resume?;
+    let written = match route.protocol {
+        Protocol::Http1 => kept.to_http1(route, &resume).map(Written::Http1),
+        Protocol::H2c => kept
+            .to_h2c(route, &resume)
+            .map(|request| Written::H2c(Box::new(request))),
+    };
+    written.ok_or(NoHandover("the request cannot be written again"))
 }
 
 /// Asks. `turn` is given back with the answer, or when there is none for a while.

@@ -17,7 +17,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::half::{Half, Read, Source};
 use super::kept::Kept;
-use super::opening::{self, Asking, Written};
+use super::opening::{self, Asking};
 use super::rule::StreamMode;
 use super::stalled;
 use super::terms::Terms;
@@ -26,7 +26,7 @@ use crate::exchange::stream::AnswerBody;
 use crate::instance::Instance;
 use crate::io::Timer;
 use crate::random::random;
-use crate::route::{Protocol, Route};
+use crate::route::Route;
 use crate::sessions::Claims;
 use crate::sse::{self, Cors, Union};
 use crate::worker::WorkerContext;
@@ -264,7 +264,7 @@ impl Splice {
         if let Source::Waiting(turn) = &mut half.source {
             let turn = ready!(turn.as_mut().poll(cx));
             half.asked.get_or_insert_with(Instant::now);
-            match write(&self.kept, &self.route, &self.union, half) {
+            match opening::write(&self.kept, &self.route, &self.union, half) {
                 Ok(written) => {
                     let (route, peer) = (&self.route, self.kept.peer);
                     let asking =
@@ -464,27 +464,6 @@ impl Splice {
     pub(super) fn names<T>(&self, with: impl FnOnce(&str, &str) -> T) -> Option<T> {
         self.kept.names(with)
     }
-}
-
-/// The request for one half.
-fn write(
-    kept: &Kept,
-    route: &Route,
-    union: &Union,
-    half: &Half,
-) -> Result<Written, sse::NoHandover> {
-    let resume = kept.names(|_, target| union.resume(half.key(), target));
-    let Some(resume) = resume else {
-        return Err(sse::NoHandover("the request cannot be read again"));
-    };
-    let resume = resume?;
-    let written = match route.protocol {
-        Protocol::Http1 => kept.to_http1(route, &resume).map(Written::Http1),
-        Protocol::H2c => kept
-            .to_h2c(route, &resume)
-            .map(|request| Written::H2c(Box::new(request))),
-    };
-    written.ok_or(sse::NoHandover("the request cannot be written again"))
 }
 
 #[cfg(test)]

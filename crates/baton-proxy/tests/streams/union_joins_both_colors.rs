@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use baton_proxy::{RoutingTable, StreamMode};
 
@@ -107,6 +108,28 @@ fn an_emitter_that_ends_is_asked_again() {
         );
     }
     assert_eq!(front.counters.streams.reopened.load(Relaxed), 3);
+}
+
+#[test]
+fn an_emitter_whose_time_is_over_is_asked_again_at_once() {
+    let blue = Source::start();
+    let front = Front::start(plan(UNION, &[&blue], &[&blue]));
+    let mut client = Listener::counted(&front);
+    // For failures.
+    blue.emit("retry: 4000\ndata: 1\n\n");
+    assert_eq!(client.data(), "1");
+    std::thread::sleep(Duration::from_millis(1100));
+    let ended = Instant::now();
+    blue.complete();
+    blue.await_requests(2);
+    assert!(ended.elapsed() < Duration::from_secs(1));
+    blue.emit("data: 2\n\n");
+    assert_eq!(client.data(), "2");
+    // One that ends as soon as it is open is left in peace for so long.
+    blue.complete();
+    let ended = Instant::now();
+    blue.await_requests(3);
+    assert!(ended.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
