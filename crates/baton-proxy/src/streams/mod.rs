@@ -18,6 +18,19 @@
 //! | `stalled` | clients that take nothing any more |
 //! | `opening` | asking an instance for its half; how many at once, how soon again |
 //!
+//! What the end of a half means (§1.1 and §1.2 taken together):
+//!
+//! - `union`, its instance is in the set: the half is opened again, also if it was the only one, and
+//!   however it has ended: the client notices nothing. At once after an orderly end of one that had
+//!   lasted; otherwise after a pause that grows, or the `retry` that the app asked for. Without any
+//!   half the stream waits for the next table. Should the app refuse it then, the stream falls back.
+//! - `cut` on its way to another instance: goes on there.
+//! - Otherwise the end of the only half is the client's: clean if it was clean, else broken.
+//!
+//! A half that has left the set ends at a boundary, once it has been quiet for a moment. That moment is
+//! for what is under way on the wire; whether the app still has something to say is for the drain
+//! before it to know (messages, `drain.until`). Streams that Baton itself ends get `retry:` first.
+//!
 //! What happens to the bytes is in [`sse`](crate::sse), without IO.
 
 mod half;

@@ -31,7 +31,8 @@ use crate::sessions::Claims;
 use crate::sse::{self, Cors, Union};
 use crate::worker::WorkerContext;
 
-/// How long a half that ends must have been quiet: what the app has just said is still on its way.
+/// How long a half that ends must have been quiet: what the app has just said is still on its way. Not
+/// for what it has yet to say: the set keeps its instance until that is drained.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long one that is never quiet, or stands in the middle of an event, is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
