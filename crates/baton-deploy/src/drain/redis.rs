@@ -8,7 +8,9 @@ use baton_compose::{Color, Role};
 use baton_engine::Engine;
 
 use crate::core::{Core, ask};
-use crate::redis::{Before, Messages, Redis, RedisError, Resolve, by_dns, isolation, needs_until};
+use crate::redis::{
+    Before, IN_HAND, Messages, Redis, RedisError, Resolve, by_dns, isolation, needs_until,
+};
 use crate::release::Release;
 
 /// One service of one color, with a connection that is made when it is used.
@@ -135,7 +137,7 @@ pub(crate) async fn look(
         return seen;
     }
     for one in mine {
-        match Before::take(&one.redis, &one.messages.streams).await {
+        match Before::take(&one.redis, &one.messages.streams, IN_HAND).await {
             Ok(before) => {
                 seen.notes.extend(before.describe());
                 seen.before.insert(one.service, before);

@@ -2,6 +2,7 @@
 //! moved, since moving it would run history again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ use super::group::{Group, PAGE};
 use super::id::EntryId;
 use super::link::Redis;
 use super::stream::Stream;
+
+/// A consumer that has not acknowledged an entry for so long is taken for one that never will.
+pub const IN_HAND: Duration = Duration::from_secs(30);
 
 /// So many ids are written down one by one.
 const KEPT: usize = 50_000;
@@ -32,14 +36,20 @@ struct One {
 }
 
 impl Before {
-    /// Looks at each stream of the live color. A stream that does not exist has no past.
+    /// Looks at each stream of the live color. A stream that does not exist has no past, and an entry
+    /// that was delivered less than `in_hand` ago is none: a consumer may be at work on it, so the
+    /// drain waits for it ([`IN_HAND`]).
     ///
     /// # Errors
     /// Redis could not be asked.
-    pub async fn take(redis: &Redis, streams: &[Stream]) -> Result<Before, RedisError> {
+    pub async fn take(
+        redis: &Redis,
+        streams: &[Stream],
+        in_hand: Duration,
+    ) -> Result<Before, RedisError> {
         let mut all = Vec::new();
         for stream in streams {
-            all.push(one(redis, stream).await?);
+            all.push(one(redis, stream, in_hand).await?);
         }
         Ok(Before { streams: all })
     }
@@ -87,7 +97,7 @@ impl Before {
     }
 }
 
-async fn one(redis: &Redis, stream: &Stream) -> Result<One, RedisError> {
+async fn one(redis: &Redis, stream: &Stream, in_hand: Duration) -> Result<One, RedisError> {
     let mut past = One {
         key: stream.key.clone(),
         group: stream.group.clone(),
@@ -106,7 +116,8 @@ async fn one(redis: &Redis, stream: &Stream) -> Result<One, RedisError> {
     loop {
         let page = redis.pending(stream, cursor).await?;
         cursor = page.last().map(|entry| entry.id);
-        past.pending.extend(page.iter().map(|entry| entry.id));
+        let given_up = page.iter().filter(|entry| entry.idle >= in_hand);
+        past.pending.extend(given_up.map(|entry| entry.id));
         if page.len() < PAGE {
             return Ok(past);
         }

@@ -25,7 +25,7 @@ mod server;
 mod stream;
 mod url;
 
-pub use before::Before;
+pub use before::{Before, IN_HAND};
 pub use drained::{Draining, EVERY, Handled, Left, Poll};
 pub use error::RedisError;
 pub use group::Consumer;

@@ -50,7 +50,9 @@ async fn two_groups_on_one_stream_lose_nothing() {
     case.group(&mail_old, "0");
     case.group(&mail_new, "0");
     let old = [case.old.clone(), mail_old.clone()];
-    case.before = Before::take(&case.redis, &old).await.expect("a look");
+    case.before = Before::take(&case.redis, &old, std::time::Duration::ZERO)
+        .await
+        .expect("a look");
     case.write(10);
     // The API has handled eight and holds one, the mailer has handled three and holds two.
     case.handle("api-1", 8);
@@ -169,7 +171,12 @@ async fn a_key_that_is_no_stream_is_named() {
         .arg(&["orders", "1"])
         .query(&mut connection)
         .expect("SET");
-    let error = Before::take(&server.baton(), &[stream("orders", "api")]).await;
+    let error = Before::take(
+        &server.baton(),
+        &[stream("orders", "api")],
+        std::time::Duration::ZERO,
+    )
+    .await;
     let error = error.expect_err("not a stream").to_string();
     assert!(
         error.starts_with("orders at ") && error.contains("not a stream"),

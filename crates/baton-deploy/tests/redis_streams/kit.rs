@@ -200,7 +200,9 @@ impl Case {
     /// The deploy begins.
     pub(crate) async fn begin(&mut self) {
         let streams = [self.old.clone()];
-        self.before = Before::take(&self.redis, &streams).await.expect("a look");
+        self.before = Before::take(&self.redis, &streams, std::time::Duration::ZERO)
+            .await
+            .expect("a look");
     }
 
     /// The old color's producers write so many; returns the ids.

@@ -185,3 +185,31 @@ fn old_color_stays_while_redis_is_away() {
     let heard = wait_for("every order to be handled", PATIENCE, || heard(&watch, 5));
     assert!(heard.iter().all(|(count, _)| *count >= 1), "{heard:?}");
 }
+
+/// The old color finishes what it had read when the deploy began.
+#[test]
+fn orders_in_hand_when_a_deploy_begins_are_waited_for() {
+    let (machine, redis) = (Machine::start(), Redis::start());
+    let mut app = order_app(&redis, "orders", "wait");
+    machine.deploy(&app, &[]);
+    let old = machine.live(&app);
+    let watch = customer(&machine, &app);
+    order(&machine, &app, 20, 4_000);
+    app.version("v2");
+    machine.deploy(&app, &[]);
+    wait_until_empty(&machine, &app, &old);
+    let heard = heard(&watch, 20).expect("every order was heard of before the old color went");
+    assert!(
+        heard
+            .iter()
+            .all(|(count, by)| (*count, by.as_str()) == (1, "r1")),
+        "{heard:?}"
+    );
+    assert_eq!(
+        redis
+            .ask(&["XPENDING", "orders-blue", "api-blue"])
+            .lines()
+            .next(),
+        Some("0")
+    );
+}

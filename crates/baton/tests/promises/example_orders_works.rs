@@ -13,13 +13,10 @@ use crate::kit::redis::{self, Redis};
 use crate::kit::{App, Engine, Machine};
 
 /// A file of the example, under a name of the test's own (other tests and users share the machine).
-/// Orders take one second instead of two: the drain does not wait for those that were delivered before
-/// the deploy began, so that they must be handled within its own three looks.
 fn example(app: &App, file: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/orders");
     let text = std::fs::read_to_string(folder.join(file)).unwrap();
     text.replace("name: orders\n", &format!("name: {}\n", app.name()))
-        .replace("DELAY_MS: \"2000\"", "DELAY_MS: \"1000\"")
         .replace("image: orders-api:", &format!("image: {}:", app.name()))
 }
 
