@@ -22,6 +22,8 @@ const KEPT: usize = 50_000;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Before {
     streams: Vec<One>,
+    #[serde(default)]
+    in_hand: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +38,9 @@ struct One {
 }
 
 impl Before {
-    /// Looks at each stream of the live color. A stream that does not exist has no past, and an entry
-    /// that was delivered less than `in_hand` ago is none: a consumer may be at work on it, so the
-    /// drain waits for it ([`IN_HAND`]).
+    /// Looks at each stream of the live color. A stream that does not exist has no past. An entry that
+    /// was delivered less than `in_hand` ago ([`IN_HAND`]) may be at work: the drain waits for it that
+    /// long, and leaves it alone after.
     ///
     /// # Errors
     /// Redis could not be asked.
@@ -49,9 +51,12 @@ impl Before {
     ) -> Result<Before, RedisError> {
         let mut all = Vec::new();
         for stream in streams {
-            all.push(one(redis, stream, in_hand).await?);
+            all.push(one(redis, stream).await?);
         }
-        Ok(Before { streams: all })
+        Ok(Before {
+            streams: all,
+            in_hand,
+        })
     }
 
     /// Was this entry pending (or without a group) when the deploy began?
@@ -60,6 +65,11 @@ impl Before {
         self.of(stream).is_some_and(|one| {
             one.pending.contains(&id) || one.up_to.is_some_and(|last| id <= last)
         })
+    }
+
+    /// How long an entry of the past may still be at work.
+    pub(super) fn in_hand(&self) -> Duration {
+        self.in_hand
     }
 
     /// Every entry up to this one belongs to the past, delivered or not.
@@ -97,7 +107,7 @@ impl Before {
     }
 }
 
-async fn one(redis: &Redis, stream: &Stream, in_hand: Duration) -> Result<One, RedisError> {
+async fn one(redis: &Redis, stream: &Stream) -> Result<One, RedisError> {
     let mut past = One {
         key: stream.key.clone(),
         group: stream.group.clone(),
@@ -116,8 +126,7 @@ async fn one(redis: &Redis, stream: &Stream, in_hand: Duration) -> Result<One, R
     loop {
         let page = redis.pending(stream, cursor).await?;
         cursor = page.last().map(|entry| entry.id);
-        let given_up = page.iter().filter(|entry| entry.idle >= in_hand);
-        past.pending.extend(given_up.map(|entry| entry.id));
+        past.pending.extend(page.iter().map(|entry| entry.id));
         if page.len() < PAGE {
             return Ok(past);
         }

@@ -291,7 +291,8 @@ impl Draining {
             let page = self.redis.pending(&left.stream, cursor).await?;
             cursor = page.last().map(|entry| entry.id);
             for entry in &page {
-                if self.before.holds(&left.stream, entry.id) {
+                let at_work = entry.idle < self.before.in_hand();
+                if !at_work && self.before.holds(&left.stream, entry.id) {
                     before += 1;
                     continue;
                 }
