@@ -14,7 +14,6 @@ use crate::core::Core;
 use crate::error::DeployError;
 use crate::observe::{self, Observed};
 use crate::outcome::Outcome;
-use crate::plan::Strategy;
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::release::{Release, ReleaseId};
@@ -109,8 +108,6 @@ impl ControlPlane {
     /// # Errors
     /// Another deploy has the lock and `wait_lock` is not given; the database cannot be written.
     pub async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<Running, DeployError> {
-        // The only strategy there is; a second one is chosen here.
-        let Strategy::BlueGreen = request.strategy.unwrap_or_default();
         let app = request.project.app.clone();
         let work = Work::Deploy {
             project: request.project,

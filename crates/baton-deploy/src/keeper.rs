@@ -216,6 +216,8 @@ async fn start(
             role: Role::Live,
             rendering: &rendering,
             services,
+            replicas: baton_engine::Replicas::All,
+            shielded: false,
         })
         .await?;
     let text = format!(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use baton_compose::Color;
+pub use baton_compose::policy::Strategy;
 use serde::{Deserialize, Serialize};
 
 use crate::release::ReleaseId;
@@ -78,11 +79,4 @@ pub enum DeployKind {
     RollbackBoot,
     /// Traffic only.
     Switch,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    #[default]
-    BlueGreen,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_compose::{AppName, Color, Policy};
+use baton_compose::{AppName, Color, Policy, Role};
 use baton_engine::{Instance, InstanceId};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
@@ -115,6 +115,10 @@ impl Live {
                     Vec::new()
                 },
                 held: self.held,
+                role: Role::Live,
+                split: None,
+                streams_wait: false,
+                page: None,
             }
         })
     }

@@ -36,6 +36,56 @@ pub struct Start<'a> {
     pub rendering: &'a Rendering,
     /// Services of the rendering to start now: workers start after the switch, the others before.
     pub services: &'a [String],
+    pub replicas: Replicas,
+    /// From its first moment under [`Shield::Candidate`].
+    pub shielded: bool,
+}
+
+/// How many instances of each service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replicas {
+    /// As many as the rendering says.
+    #[default]
+    All,
+    /// So many of them, and never more than the rendering says: a rolling deploy adds one after the
+    /// other. Those that run are kept.
+    UpTo(u32),
+}
+
+/// What a slot is kept from doing to the live color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Shield {
+    /// The live color: as its file says.
+    #[default]
+    None,
+    /// It was live and still answers: the kernel ends it first when memory runs out.
+    Leaving,
+    /// That, and it gets CPU only when nobody else wants it: by the weight of a parent cgroup, since
+    /// low shares of its own would make a JVM size its pools for ever.
+    Candidate,
+}
+
+/// One command in the image and with the environment of a service, beside its instances.
+#[derive(Debug, Clone)]
+pub struct Once<'a> {
+    pub slot: &'a Slot,
+    pub release: u64,
+    pub role: Role,
+    pub rendering: &'a Rendering,
+    pub service: &'a str,
+    /// Argument vector; never a shell.
+    pub command: &'a [String],
+    /// It is killed after so long.
+    pub timeout: Duration,
+}
+
+/// How a [`Once`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnceResult {
+    pub exit: Exit,
+    pub timed_out: bool,
+    /// Its last lines, at most 30.
+    pub log: Vec<String>,
 }
 
 /// Runs the instances of slots. Every method may be called again after a crash at any point and then
@@ -123,6 +173,36 @@ pub trait Engine: Send + Sync + fmt::Debug {
         _adopted: &BTreeMap<String, Vec<InstanceId>>,
     ) -> Result<Vec<(Color, Role, Rendering)>, EngineError> {
         Ok(renderings.to_vec())
+    }
+
+    /// Puts the slot under `shield`, all of its processes and those that they start later; until the
+    /// next call, over restarts of its instances. Returns what this machine does not allow, as a
+    /// sentence for a person. Idempotent.
+    async fn shield(&self, _slot: &Slot, _shield: Shield) -> Result<Option<String>, EngineError> {
+        Ok(None)
+    }
+
+    /// Stops one instance as [`Engine::stop`] does, and removes it. Idempotent.
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.stop(id).await.map(drop)
+    }
+
+    /// Runs a command to its end; lines of its output go to `line` as they come. What an earlier run
+    /// left in the slot (the daemon was killed) is ended and removed first.
+    async fn run_once(
+        &self,
+        once: Once<'_>,
+        _line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError> {
+        Err(EngineError::Start {
+            what: once.service.to_owned(),
+            reason: "this engine cannot run a command once".to_owned(),
+        })
+    }
+
+    /// Ends and removes what a [`Engine::run_once`] left that was cut off. Idempotent.
+    async fn clear_once(&self, _slot: &Slot) -> Result<(), EngineError> {
+        Ok(())
     }
 
     /// What happens to instances, from now on. A lagged receiver must list [`Engine::instances`] anew.

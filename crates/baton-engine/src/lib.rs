@@ -19,7 +19,7 @@ pub mod instance;
 pub mod process;
 
 pub use docker::DockerEngine;
-pub use engine::{Engine, Slot, Start};
+pub use engine::{Engine, Once, OnceResult, Replicas, Shield, Slot, Start};
 pub use error::EngineError;
 pub use event::EngineEvent;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, LogLine, Usage};

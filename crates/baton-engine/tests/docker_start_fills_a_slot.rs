@@ -105,6 +105,8 @@ async fn only_the_named_services_are_started_and_cleared() {
         role: baton_compose::Role::Live,
         rendering: &rendering,
         services,
+        replicas: baton_engine::Replicas::All,
+        shielded: false,
     };
     let only_api = ["api".to_owned()];
     let api = app.engine.start(start(&only_api)).await.expect("a start");

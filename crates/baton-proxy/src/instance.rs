@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::gate::Gate;
+use crate::latency::LatencyCounters;
 use crate::sessions::{Claims, Token};
 use crate::signal::Signal;
 use crate::websocket::end::{EndWebSockets, WebSocketEnds};
@@ -49,6 +50,11 @@ pub struct InstanceCounters {
     pub refused: AtomicU64,
     /// Bytes of request and response bodies that have moved: tells a drain that a request is alive.
     pub body_bytes: AtomicU64,
+    /// Of [`server_errors`](Self::server_errors) and [`broken`](Self::broken): at most one for a client
+    /// in 10 s, so that one who tries again and again weighs no more than another.
+    pub errors: AtomicU64,
+    /// From a request's head to the head of its answer.
+    pub latency: LatencyCounters,
     /// Open `text/event-stream` answers.
     pub sse: AtomicU64,
     /// Open upgraded connections.

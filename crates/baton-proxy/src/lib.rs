@@ -23,6 +23,7 @@
 //! | `hold` | waiting until something can serve a request |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
+//! | `latency` | how long answers take |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
@@ -50,6 +51,7 @@ mod hold;
 pub mod instance;
 mod interrupt;
 mod io;
+mod latency;
 mod listener;
 pub mod proxy;
 mod random;
@@ -67,6 +69,7 @@ mod worker;
 
 pub use error::ProxyError;
 pub use instance::{Guard, Instance};
+pub use latency::{Latency, LatencyCounters};
 pub use proxy::Proxy;
 pub use route::{
     Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable, StreamCounters,

@@ -99,6 +99,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
             .sessions
             .and_then(|sessions| streams::sessions(sessions, context, problems)),
         color_environment: color_environment(raw.colors),
+        ..default
     }
 }
 

@@ -381,6 +381,8 @@ impl Router for Embedded {
             sum.in_flight += life.in_flight();
             sum.draining += life.requests_in_flight();
             sum.body_bytes += counters.body_bytes.load(Relaxed);
+            sum.errors += counters.errors.load(Relaxed);
+            sum.latency = sum.latency.and(counters.latency.read());
             sum.sse += counters.sse.load(Relaxed);
             sum.websockets += counters.websockets.load(Relaxed);
             sum.halves += life.streams();

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::{AppName, Color, Policy};
+use baton_compose::{AppName, Color, Policy, Role};
 use baton_engine::{Instance, InstanceId};
+use baton_proxy::Latency;
 use serde::{Deserialize, Serialize};
+
+use crate::release::ReleaseId;
+use crate::slots::Weight;
 
 pub use embedded::{CertificateError, Embedded};
 
@@ -30,6 +34,34 @@ pub struct ServiceRoute {
     pub pinned: Vec<Instance>,
     /// `baton pause`.
     pub held: bool,
+    /// What a preview serves is counted apart from the app's own figures.
+    pub role: Role,
+    /// A share of the clients goes elsewhere: a canary.
+    pub split: Option<Split>,
+    /// Event streams stay open while nothing is in `halves`: another instance will come (stop-first).
+    pub streams_wait: bool,
+    /// Answered with this, whatever else is said here.
+    pub page: Option<Page>,
+}
+
+/// A canary beside the live color (DESIGN.md §7).
+#[derive(Debug, Clone)]
+pub struct Split {
+    pub instances: Vec<Instance>,
+    pub weight: Weight,
+    /// Part of what a client is hashed with, so that each release meets other clients first.
+    pub release: ReleaseId,
+    /// `X-Baton-Canary` decides for a client that sends it.
+    pub header: bool,
+}
+
+/// A page that Baton answers with itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub status: u16,
+    /// HTML.
+    pub body: Arc<str>,
+    pub retry_after: Option<Duration>,
 }
 
 /// Figures of one app since the daemon started.
@@ -51,6 +83,10 @@ pub struct InstanceFigures {
     /// Of those, what [`Router::requests_drained`] waits for.
     pub draining: u64,
     pub body_bytes: u64,
+    /// Its own errors and broken answers, at most one for a client in 10 s.
+    pub errors: u64,
+    /// From a request's head to the head of its answer.
+    pub latency: Latency,
     pub sse: u64,
     pub websockets: u64,
     /// Halves of managed event streams: open, or being opened.

@@ -48,6 +48,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             role: Role::Live,
             rendering: &rendering,
             services: &release.before_switch(),
+            replicas: baton_engine::Replicas::All,
+            shielded: false,
         })
         .await;
     match started {

@@ -175,6 +175,8 @@ async fn change_workers(walk: &Walk, release: &Release) -> Result<(), DeployErro
             role: Role::Live,
             rendering: &rendering,
             services: &workers,
+            replicas: baton_engine::Replicas::All,
+            shielded: false,
         })
         .await?;
     walk.note(STEP, format!("started {}", workers.join(", ")));

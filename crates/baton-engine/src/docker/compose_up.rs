@@ -199,6 +199,8 @@ mod tests {
             role: Role::Live,
             rendering: &rendering,
             services: &[],
+            replicas: crate::Replicas::All,
+            shielded: false,
         };
         prepare(&start, &model, publish)
     }

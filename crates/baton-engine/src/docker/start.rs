@@ -240,6 +240,8 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             role,
             rendering: &memory.rendering,
             services: &services,
+            replicas: crate::Replicas::All,
+            shielded: false,
         },
     )
     .await?;

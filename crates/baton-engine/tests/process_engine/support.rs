@@ -145,6 +145,8 @@ pub(crate) async fn start(
         role: Role::Live,
         rendering: &rendering,
         services: std::slice::from_ref(&service.name),
+        replicas: baton_engine::Replicas::All,
+        shielded: false,
     };
     engine.start(start).await
 }

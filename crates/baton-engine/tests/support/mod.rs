@@ -106,6 +106,8 @@ impl TestApp {
             role: Role::Live,
             rendering,
             services: &[],
+            replicas: baton_engine::Replicas::All,
+            shielded: false,
         };
         self.engine.start(start).await
     }
