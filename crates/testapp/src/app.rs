@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use crate::active::Activity;
+use crate::faults::{self, Fate};
 use crate::routes::{self, App};
 use crate::scene::Scene;
 use crate::settings::Settings;
@@ -28,9 +30,14 @@ pub async fn serve(settings: Settings) -> io::Result<()> {
     // Asked for before the boot, so that a stop during the boot ends it.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    faults::hold_memory(settings.faults.rss_mb);
+    let burns = faults::burn(&settings.faults);
     tokio::select! {
-        () = sleep(settings.boot) => {}
+        () = sleep(settings.boot.max(burns)) => {}
         _ = terminate.recv() => return Ok(()),
+    }
+    if settings.faults.oom_at_start {
+        faults::run_out_of_memory(settings.faults.oom_cap_mb);
     }
     if let Some(code) = settings.crash_at_start {
         eprintln!("fatal: told to crash at start");
@@ -56,6 +63,8 @@ pub async fn serve(settings: Settings) -> io::Result<()> {
         .run_until(async {
             let app = Rc::new(App {
                 healthy_at: Instant::now() + settings.health_delay,
+                fate: Fate::new(settings.faults.clone()),
+                activity: Activity::start(&settings.ticks, &settings.identity),
                 scene: Scene::start(&settings.identity).await?,
                 settings,
             });
@@ -68,6 +77,7 @@ pub async fn serve(settings: Settings) -> io::Result<()> {
             sleep(app.settings.stop_delay).await;
             drop(listener);
             println!("stopping: finishing what is in flight");
+            app.activity.set(false).await;
             app.scene.stop().await;
             graceful.shutdown().await;
             Ok::<_, io::Error>(())

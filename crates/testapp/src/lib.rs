@@ -2,29 +2,37 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`app`] | the HTTP app: health that can be slow or fail, slow requests, bodies, SSE, WebSocket, crashes |
+//! | [`app`] | the HTTP app: health that can be slow or fail, slow requests, bodies, SSE, WebSocket |
+//! | `faults` | how it goes wrong: crashes, errors, memory, CPU |
+//! | `active` | `/internal/active`: a scheduled job, started and stopped |
+//! | [`ticks`] | what that job writes, and whether two colors ever ran it at once |
+//! | [`migrate`] | the command of `x-baton.migrate` |
 //! | `scene` | event streams from the memory of one process, orders over Redis, sessions, WebSocket rooms |
 //! | [`settings`] | what its environment variables ask for |
 //! | [`call`] | calls another service by name without pause and counts the failures |
 //! | [`worker`] | a service without traffic |
-//! | [`load`] | keep-alive HTTP/1.1 and HTTP/2 load with streams, counted strictly |
+//! | [`load`] | keep-alive HTTP/1.1 and HTTP/2 load with streams, and visitors with an identity, counted strictly |
 //! | [`image`] | the `FROM scratch` image |
 #![forbid(unsafe_code)]
 
+mod active;
 pub mod app;
 pub mod call;
 mod dice;
+mod faults;
 pub mod image;
 pub mod load;
+pub mod migrate;
 mod routes;
 mod scene;
 pub mod settings;
+pub mod ticks;
 pub mod worker;
 
 use std::process::ExitCode;
 
 /// Runs `testapp ARGS…` (without the program's name): `serve` (default), `call URL`, `worker`,
-/// `healthcheck URL`.
+/// `healthcheck URL`, `migrate`.
 pub fn run(args: &[String]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,9 +50,13 @@ pub fn run(args: &[String]) -> ExitCode {
         ["worker"] => runtime.block_on(worker::run()),
         ["call", url] => runtime.block_on(call::run(url)),
         ["healthcheck", url] => runtime.block_on(call::healthcheck(url)),
+        ["migrate"] => match runtime.block_on(migrate::run(&settings::Migration::from_env())) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         other => {
             eprintln!(
-                "testapp: unknown arguments {other:?}; use serve, worker, call URL or healthcheck URL"
+                "testapp: unknown arguments {other:?}; use serve, worker, call URL, healthcheck URL or migrate"
             );
             return ExitCode::from(2);
         }

@@ -1,5 +1,6 @@
 //! One function a route.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,8 +17,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::active::Activity;
+use crate::faults::{self, Fate};
 use crate::scene::Scene;
-use crate::settings::Settings;
+use crate::settings::{Identity, Settings};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -26,6 +29,8 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) healthy_at: Instant,
+    pub(crate) fate: Fate,
+    pub(crate) activity: Rc<Activity>,
     pub(crate) scene: Rc<Scene>,
 }
 
@@ -34,12 +39,17 @@ pub(crate) async fn answer(
     app: &App,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    let of_a_user = faults::is_of_a_user(&request);
     let mut response = route(app, request).await;
+    if of_a_user {
+        app.fate.served();
+    }
     let identity = &app.settings.identity;
     for (name, value) in [
         ("x-color", &identity.color),
         ("x-release", &identity.release),
         ("x-version", &identity.version),
+        ("x-instance", &identity.id()),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
@@ -57,8 +67,11 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Response<Body> {
         (_, "/healthz") => health(app),
         (_, "/slow") => {
             sleep(Duration::from_millis(query.number("ms", 1_000))).await;
-            identity(app)
+            unless_told_to_fail(app, || json(&app.settings.identity))
         }
+        (_, "/who") => unless_told_to_fail(app, || who(app, query.text("env"))),
+        (&Method::GET, "/internal/active") => json(&app.activity.state()),
+        (&Method::POST, "/internal/active") => activate(app, request).await,
         (&Method::GET | &Method::HEAD, "/bytes") => {
             many_bytes(query.number("n", 1 << 20), query.number("chunked", 0) == 1)
         }
@@ -79,32 +92,60 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Response<Body> {
                 .and_then(|code| StatusCode::from_u16(code).ok());
             text(status.unwrap_or(StatusCode::BAD_REQUEST), "as asked\n")
         }
-        (_, "/") => front(app),
+        (_, "/") => unless_told_to_fail(app, || json(&app.settings.identity)),
         _ => text(StatusCode::NOT_FOUND, "no such route\n"),
     }
 }
 
-fn front(app: &App) -> Response<Body> {
-    let percent = app.settings.fail_percent;
-    // The clock's nanoseconds are random enough to share out failures.
-    let dice = u64::from(
-        std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |t| t.subsec_nanos() / 100)
-            % 100,
-    );
-    if dice < percent {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "told to fail\n");
+fn unless_told_to_fail(app: &App, answer: impl FnOnce() -> Response<Body>) -> Response<Body> {
+    if app.fate.fails_now() {
+        text(StatusCode::INTERNAL_SERVER_ERROR, "told to fail\n")
+    } else {
+        answer()
     }
-    identity(app)
 }
 
-fn identity(app: &App) -> Response<Body> {
-    json(&app.settings.identity)
+/// Who answers, with the environment variables that were asked for (`?env=DB_URL,TZ`; null: not set).
+fn who(app: &App, names: &str) -> Response<Body> {
+    #[derive(serde::Serialize)]
+    struct Who<'a> {
+        #[serde(flatten)]
+        identity: &'a Identity,
+        id: String,
+        env: BTreeMap<&'a str, Option<String>>,
+    }
+    let names = names.split(',').filter(|name| !name.is_empty());
+    let identity = &app.settings.identity;
+    json(&Who {
+        identity,
+        id: identity.id(),
+        env: names.map(|name| (name, std::env::var(name).ok())).collect(),
+    })
+}
+
+/// `{"active":true}` or `{"active":false}`; the answer to the latter comes once no tick runs any more.
+async fn activate(app: &App, request: Request<Incoming>) -> Response<Body> {
+    #[derive(serde::Deserialize)]
+    struct Wanted {
+        active: bool,
+    }
+    let Ok(body) = request.into_body().collect().await else {
+        return text(StatusCode::BAD_REQUEST, "the body broke off\n");
+    };
+    match serde_json::from_slice::<Wanted>(&body.to_bytes()) {
+        Ok(wanted) => {
+            app.activity.set(wanted.active).await;
+            json(&app.activity.state())
+        }
+        Err(error) => text(
+            StatusCode::BAD_REQUEST,
+            format!("expected {{\"active\":true|false}}: {error}\n"),
+        ),
+    }
 }
 
 fn health(app: &App) -> Response<Body> {
-    if app.settings.health_fail {
+    if app.settings.health_fail || app.fate.is_ill_now() {
         text(StatusCode::SERVICE_UNAVAILABLE, "told to be ill\n")
     } else if Instant::now() < app.healthy_at {
         text(StatusCode::SERVICE_UNAVAILABLE, "starting\n")
@@ -237,10 +278,7 @@ pub(crate) fn switching(request: &Request<Incoming>) -> Option<Response<Body>> {
 
 /// Takes memory and keeps it.
 fn hog(megabytes: u64) -> Response<Body> {
-    for _ in 0..megabytes {
-        // Written to, so that the kernel really gives the pages; leaked, so that it stays.
-        Box::leak(vec![1_u8; 1 << 20].into_boxed_slice());
-    }
+    faults::hold_memory(megabytes);
     text(StatusCode::OK, format!("{megabytes} MiB more\n"))
 }
 
