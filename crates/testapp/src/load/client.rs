@@ -190,7 +190,7 @@ impl Client {
     fn note(&self, ask: &Ask, sent: Instant, answer: Result<Who, String>) -> bool {
         match answer {
             Ok(who) => {
-                let small = (*ask == Ask::Small).then(|| sent.elapsed());
+                let small = (*ask == Ask::Small).then(|| (sent, sent.elapsed()));
                 self.tally.succeed(&who.color, &who.release, small);
                 true
             }

@@ -5,6 +5,7 @@
 //! Runs on threads of its own, so that a test may block meanwhile.
 
 mod client;
+mod latency;
 mod posts;
 mod report;
 mod watch;
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::scene::event::Told;
+pub use latency::{FIRST_PHASE, Latency};
 pub use posts::{Accepted, Kind, PostPlan, Posts};
 pub use report::Report;
 use report::Tally;
@@ -111,6 +113,12 @@ impl Load {
             tally,
             threads,
         }
+    }
+
+    /// Names what begins now: small requests that are sent from now on count in this phase of
+    /// [`Report::latency`]. Before the first call that is [`FIRST_PHASE`].
+    pub fn phase(&self, name: &str) {
+        self.tally.phases.begin(name);
     }
 
     /// The figures so far.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use super::latency::{Latency, Phases};
 
 /// What happened so far.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -28,6 +30,9 @@ pub struct Report {
     pub streams_broken: u64,
     /// The first twenty.
     pub errors: Vec<String>,
+    /// How long small requests took, by the phase in which they were sent.
+    #[serde(skip)]
+    pub latency: BTreeMap<String, Latency>,
 }
 
 impl Report {
@@ -41,11 +46,14 @@ impl Report {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     report: Mutex<Report>,
+    pub(super) phases: Phases,
 }
 
 impl Tally {
     pub(super) fn report(&self) -> Report {
-        self.with(|report| report.clone())
+        let mut report = self.with(|report| report.clone());
+        report.latency = self.phases.latency();
+        report
     }
 
     pub(super) fn fail(&self, error: String) {
@@ -57,12 +65,16 @@ impl Tally {
         });
     }
 
-    pub(super) fn succeed(&self, color: &str, release: &str, small: Option<Duration>) {
+    /// `small`: when a small request was sent, and how long it took.
+    pub(super) fn succeed(&self, color: &str, release: &str, small: Option<(Instant, Duration)>) {
+        if let Some((sent, took)) = small {
+            self.phases.record(sent, took);
+        }
         self.with(|report| {
             report.succeeded += 1;
             count(&mut report.by_color, color);
             count(&mut report.by_release, release);
-            if let Some(took) = small {
+            if let Some((_, took)) = small {
                 report.longest_ms = report.longest_ms.max(took.as_millis() as u64);
             }
         });
