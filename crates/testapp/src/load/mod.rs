@@ -8,6 +8,7 @@ mod client;
 mod latency;
 mod posts;
 mod report;
+mod visitors;
 mod watch;
 mod wire;
 
@@ -22,6 +23,7 @@ pub use latency::{FIRST_PHASE, Latency};
 pub use posts::{Accepted, Kind, PostPlan, Posts};
 pub use report::Report;
 use report::Tally;
+pub use visitors::{Stay, Trail, VisitPlan, Visitor, Visitors, Visits};
 pub use watch::{Heard, Watch, WatchPlan};
 
 /// What to put on a server.

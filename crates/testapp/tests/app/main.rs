@@ -6,3 +6,4 @@ mod activation;
 mod faults;
 mod kit;
 mod migration;
+mod visitors;
