@@ -2,6 +2,7 @@
 
 mod leaf;
 mod lower;
+mod lower_going_live;
 mod lower_streams;
 mod raw;
 mod schema;

@@ -132,10 +132,7 @@ fn check_value(value: &Value, schema: &Value, path: &str, problems: &mut Collect
                     let some: Vec<&str> = keys.keys().map(String::as_str).take(3).collect();
                     format!("a list of mappings with keys such as {}", some.join(", "))
                 }
-                None => {
-                    let example = items["examples"][0].as_str().unwrap_or("…");
-                    format!("a list such as [{example:?}]")
-                }
+                None => format!("a list such as [{}]", items["examples"][0]),
             };
             let text = leaf::expected::<()>(&what, value);
             problems.add(path, text.err().unwrap_or_default());
