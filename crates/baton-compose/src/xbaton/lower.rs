@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::leaf::{Flag, Host, TlsChoice};
+use super::leaf::{Flag, Host, Leaf, TlsChoice};
 use super::lower_going_live as going_live;
 use super::lower_streams as streams;
 use super::raw::{self, XBaton};
@@ -118,6 +118,17 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         basic_auth: raw.basic_auth.map(|users| users.0).unwrap_or_default(),
         allow: going_live::allow(raw.allow, context.path, problems),
     }
+}
+
+/// The hosts of an `x-baton` that is not otherwise looked at; what is no host is left out.
+pub(crate) fn hosts_of(typed: &Value) -> Vec<String> {
+    let hosts = typed.get("hosts").and_then(Value::as_array);
+    hosts
+        .into_iter()
+        .flatten()
+        .filter_map(|host| Host::read(host).ok())
+        .map(|host| host.0)
+        .collect()
 }
 
 /// All services of an app have one engine, and which one was seen before the files were read.
