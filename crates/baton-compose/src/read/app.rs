@@ -54,13 +54,11 @@ pub(super) fn check_preview_hosts(
         for host in policy.preview.iter().flat_map(|preview| &preview.hosts) {
             let key = format!("services.{name}.x-baton.preview.hosts");
             if let Some((owner, _)) = live.iter().find(|(_, live)| live == host) {
+                let name = host.strip_prefix("*.").unwrap_or(host);
+                let name = if name == "*" { "example.com" } else { name };
                 problems.push(
-                    Problem::new(key, format!("{host} is a live host of services.{owner}")).help(
-                        format!(
-                            "give the preview another, such as test.{}",
-                            host.trim_start_matches("*.").trim_start_matches('*')
-                        ),
-                    ),
+                    Problem::new(key, format!("{host} is a live host of services.{owner}"))
+                        .help(format!("give the preview another, such as test.{name}")),
                 );
                 continue;
             }

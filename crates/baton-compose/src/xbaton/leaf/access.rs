@@ -60,6 +60,7 @@ fn is_bcrypt(text: &str) -> bool {
         return false;
     };
     cost.len() == 2
+        && cost.bytes().all(|b| b.is_ascii_digit())
         && cost
             .parse::<u8>()
             .is_ok_and(|cost| (4..=31).contains(&cost))
