@@ -111,6 +111,10 @@ fn the_environment_is_the_previews_own() {
     assert_eq!(environment["MODE"], "live");
     assert_eq!(environment["ONLY"], "g-live");
     assert_eq!(environment["BATON_ROLE"], "live");
+    // What it is told apart by is a secret, too.
+    assert!(!format!("{project:?}").contains("postgres://db/test"));
+    let masked = serde_json::to_string(&project.renderings[3].2.masked()).unwrap();
+    assert!(!masked.contains("postgres://db/test"), "{masked}");
     let live = project.renderings[1].2.environment("api");
     assert_eq!(live["DB_URL"], "green");
     let preview = project.renderings[3].2.environment("api");

@@ -1,13 +1,14 @@
 //! The test server in the idle color.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Network, Redis};
 
 /// `preview`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preview {
     /// Hosts that reach it, of the same kinds as the live ones. Empty for a worker.
     pub hosts: Vec<String>,
@@ -23,4 +24,18 @@ pub struct Preview {
     /// `redis` where it reads otherwise in a preview (`${BATON_ROLE}` in a key or a group).
     #[serde(default)]
     pub redis: Option<Redis>,
+}
+
+/// Users and environment by name only: the values are secrets.
+impl fmt::Debug for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preview")
+            .field("hosts", &self.hosts)
+            .field("basic_auth", &self.basic_auth.keys())
+            .field("allow", &self.allow)
+            .field("share", &self.share)
+            .field("environment", &self.environment.keys())
+            .field("redis", &self.redis)
+            .finish()
+    }
 }
