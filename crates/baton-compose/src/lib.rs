@@ -7,6 +7,7 @@
 //! | [`project`] | [`Project`]: what one read of the user's files gives |
 //! | [`rendering`] | [`Rendering`]: one color in one role, ready for an engine |
 //! | [`error`] | [`ComposeError`]: every mistake of the files, with file, key path and next step |
+//! | [`messages`] | does a preview touch the live color's messages? |
 //! | [`read()`], [`find_app`] | the two readers: `docker compose config`, and plain YAML for processes |
 //! | [`plain`] | the commands that start the services without `x-baton` |
 //! | [`schema()`] | the JSON Schema of `x-baton` |
@@ -30,6 +31,7 @@ mod yaml;
 
 pub mod color;
 pub mod error;
+pub mod messages;
 pub mod plain;
 pub mod policy;
 pub mod project;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::color::{AppName, Color, Role};
-use crate::policy::Policy;
+use crate::policy::{Overlap, Policy, Strategy};
 use crate::rendering::Rendering;
 
 /// Who runs the instances of an app.
@@ -48,6 +49,61 @@ pub struct Service {
     pub replicas: u32,
     /// The Compose healthcheck of the service, as the file says it; None if it has none.
     pub has_compose_healthcheck: bool,
+}
+
+impl Project {
+    /// How the app goes live: all services that say it say the same.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        let said = self.services.iter().map(|service| service.policy.strategy);
+        said.into_iter()
+            .find(|strategy| *strategy != Strategy::default())
+            .unwrap_or_default()
+    }
+
+    /// The strictest of the services: `never`, then `preferred`, then `required`.
+    #[must_use]
+    pub fn overlap(&self) -> Overlap {
+        let said = self.services.iter().map(|service| service.policy.overlap);
+        said.max().unwrap_or_default()
+    }
+
+    /// How long the new color is compared with the time before: the longest of the services that take
+    /// traffic, zero where none does.
+    #[must_use]
+    pub fn watch(&self) -> Duration {
+        let routed = self
+            .services
+            .iter()
+            .filter(|service| service.policy.worker.is_none());
+        routed
+            .map(|service| service.policy.watch)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Is there a test server to stage? Then there are renderings of [`Role::Preview`].
+    #[must_use]
+    pub fn has_preview(&self) -> bool {
+        self.started(Role::Preview).next().is_some()
+    }
+
+    /// The services that run in a color of this role.
+    pub fn started(&self, role: Role) -> impl Iterator<Item = &Service> {
+        let starts = move |service: &&Service| service.starts_in(role);
+        self.services.iter().filter(starts)
+    }
+}
+
+impl Service {
+    /// A preview has only services that say `preview`: any other would use what the live color uses.
+    #[must_use]
+    pub fn starts_in(&self, role: Role) -> bool {
+        match role {
+            Role::Live => true,
+            Role::Preview => self.policy.preview.is_some(),
+        }
+    }
 }
 
 /// Where a service's image comes from.

@@ -79,7 +79,8 @@ pub struct ColoredService {
     /// The `restart:` of the file, which only the live color gets.
     pub restart: String,
     /// Names by which other services find the live color on [`ComposeModel::live_network`]: the
-    /// user's service name first, then the aliases and the `hostname` that the file gave it.
+    /// user's service name first, then the aliases and the `hostname` that the file gave it. Empty in
+    /// a preview, which answers to none of them.
     #[serde(default)]
     pub live_aliases: Vec<String>,
 }

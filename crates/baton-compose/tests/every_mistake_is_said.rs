@@ -25,8 +25,8 @@ fn the_form_that_is_promised() {
         "compose.yaml: services.api.x-baton.drain.requests: expected a duration such as \"30s\", found \"30\""
     );
     assert_eq!(
-        process("hosts: [a.example.com], canary: { steps: [5] }"),
-        "compose.yaml: services.api.x-baton.canary: not supported yet"
+        process("hosts: [a.example.com], notify: []"),
+        "compose.yaml: services.api.x-baton.notify: not supported yet"
     );
     assert_eq!(
         process("hosts: [a.example.com], helth: { path: / }"),
@@ -74,9 +74,8 @@ fn every_value_has_its_sentence() {
         "hosts: [\"*\"], health: { path: /h, timeout: }",
         "hosts: [\"*\"], warmup: GET /",
         "hosts: [\"*\"], warmup: [GET, \"get /\", \"GET / 20\", \"GET / x0\", \"GET /#a\"]",
-        "hosts: [\"*\"], strategy: rolling",
         "hosts: [\"*\"], strategy: fast",
-        "hosts: [\"*\"], overlap: never",
+        "hosts: [\"*\"], overlap: sometimes, watch: 30",
         "hosts: [\"*\"], keep_warm: 5 minutes",
         "hosts: [\"*\"], max_wait: -1s",
         "hosts: [\"*\"], drain: { websockets: 10, websocket_code: 1000, until: /d }",
@@ -85,7 +84,36 @@ fn every_value_has_its_sentence() {
         "hosts: [\"*\"], colors: { red: {} }",
         "hosts: [\"*\"], colors: { green: { environment: { A: [1] } } }",
         "hosts: [\"*\"], keep_wram: 1s, xyz: 1",
-        "hosts: [\"*\"], preview: {}, hooks: {}, notify: [], watch: 30s, activate: {}, migrate: {}, basic_auth: {}, allow: []",
+        "hosts: [\"*\"], preview: {}, notify: [], activate: {}, migrate: {}",
+        "hosts: [\"*\"], basic_auth: {}, allow: []",
+        "hosts: [\"*\"], allow: []",
+        "hosts: [\"*\"], canary: fast",
+        "hosts: [\"*\"], canary: { steps: 5, hold: 2, min_requests: -1, gate: open, header: maybe, step: 1 }",
+        "hosts: [\"*\"], canary: { steps: [0, 101, a%] }",
+        "hosts: [\"*\"], canary: { steps: [] }",
+        "hosts: [\"*\"], canary: { steps: [5, 25, 25] }",
+        "hosts: [\"*\"], canary: { steps: [50, 5] }",
+        "hosts: [\"*\"], migrate: ./migrate",
+        "hosts: [\"*\"], migrate: { command: [], timeout: 0s }",
+        "hosts: [\"*\"], migrate: { command: \"./migrate 'up\" }",
+        "hosts: [\"*\"], migrate: { command: [./migrate, [up]] }",
+        "hosts: [\"*\"], migrate: { command: \"\" }",
+        "hosts: [\"*\"], activate: { path: active, wait: 0s }",
+        "hosts: [\"*\"], preview: { hosts: [a.test] }",
+        "hosts: [\"*\"], preview: { environment: { A: 1 } }",
+        "hosts: [\"*\"], preview: { hosts: [\"*\"], share: true }",
+        "hosts: [a.test], preview: { hosts: [t.test, T.test, a.test], share: true }",
+        "hosts: [a.test], preview: { hosts: [a.test], share: true }",
+        "hosts: [a.test], port: 8080, preview: { hosts: [t.test], share: true }",
+        "hosts: [a.test], preview: { hosts: [t.test], environment: [A], basic_auth: { a: b }, allow: [10.0.0.1/8] }",
+        "hosts: [a.test], preview: { hosts: [\"t-${BATON_ROLE}.test\"], share: true }",
+        "hosts: [\"*\"], hooks: { before_start: ./x, after_switch: [\"\", [], {a: b}], after: [x] }",
+        "hosts: [\"*\"], basic_auth: user:hash",
+        "hosts: [\"*\"], basic_auth: { admin: hunter2, \"a:b\": c }",
+        "hosts: [\"*\"], allow: 10.0.0.0/8",
+        "hosts: [\"*\"], allow: [10.0.0.1/8, office, \"2001:db8::1/32\", 10]",
+        "worker: true, canary: {}, watch: 30s, basic_auth: { a: \"$$2y$$05$$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\" }, allow: [10.0.0.1], activate: { path: /a }",
+        "worker: true, preview: { hosts: [t.test], allow: [10.0.0.1] }",
         "hosts: [\"*\"], sse: /sse",
         "hosts: [\"*\"], sse: { path: /sse }",
         "hosts: [\"*\"], sse: [{ path: /sse }, { mode: cut }]",
@@ -106,6 +134,38 @@ fn every_value_has_its_sentence() {
         .map(|mistake| format!("{mistake}\n{}\n", process(mistake)))
         .collect();
     insta::assert_snapshot!("values", shown.join("\n"));
+}
+
+#[test]
+fn services_of_one_app_say_the_same() {
+    let error = docker(
+        r#"
+name: shop
+services:
+  a: { image: x, x-baton: { hosts: [a.test], port: 1, strategy: canary, overlap: never, preview: { hosts: [t.test, b.test], share: true } } }
+  b: { image: x, x-baton: { hosts: [b.test, c.test], port: 1, preview: { hosts: [t.test, "*.test"], share: true } } }
+  c: { image: x, x-baton: { worker: true, strategy: rolling, overlap: preferred } }
+"#,
+    );
+    insta::assert_snapshot!("one_app", error);
+}
+
+#[test]
+fn a_preview_takes_no_host_of_a_service_that_was_not_chosen() {
+    let mut folder = Folder::new(&[(
+        "compose.yaml",
+        r#"
+name: shop
+services:
+  a: { image: x, x-baton: { hosts: [a.test], port: 1, preview: { hosts: [B.test], share: true } } }
+  b: { image: x, x-baton: { hosts: [b.test], port: 1 } }
+"#,
+    )]);
+    folder.options.services = vec!["a".to_owned()];
+    assert_eq!(
+        folder.error(),
+        "compose.yaml: services.a.x-baton.preview.hosts: b.test is a live host of services.b\n  give the preview another, such as test.b.test"
+    );
 }
 
 #[test]
@@ -238,4 +298,9 @@ fn a_value_of_the_environment_is_never_in_an_error() {
     );
     assert!(!error.contains("hunter2"), "{error}");
     assert!(error.contains("SECRET"), "{error}");
+    let error = process(
+        "hosts: [a.test], basic_auth: { a: hunter2 }, preview: { basic_auth: hunter2, environment: { B: [hunter2] } }",
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+    assert!(error.contains("htpasswd -nbB"), "{error}");
 }

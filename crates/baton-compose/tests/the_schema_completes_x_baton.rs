@@ -1,7 +1,7 @@
 //! The JSON Schema has every key that works, with its description, and none that does not.
 #![allow(clippy::unwrap_used)]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn each_key(schema: &Value, path: &str, seen: &mut Vec<String>) {
     for (key, child) in schema["properties"].as_object().into_iter().flatten() {
@@ -32,18 +32,24 @@ fn every_key_is_described() {
         "redis.leftover",
         "drain.until.http",
         "sessions.cookie",
+        "canary.steps",
+        "watch",
+        "migrate.command",
+        "activate.path",
+        "preview.environment",
+        "hooks.before_switch",
+        "basic_auth",
+        "allow",
     ] {
         assert!(
             keys.iter().any(|known| known == key),
             "{key} is not in {keys:?}"
         );
     }
-    for key in ["canary", "watch", "hooks", "preview"] {
-        assert!(
-            !keys.iter().any(|known| known == key),
-            "{key} is not built yet"
-        );
-    }
+    assert!(
+        !keys.iter().any(|known| known == "notify"),
+        "notify is not built yet"
+    );
     insta::assert_snapshot!("schema", serde_json::to_string_pretty(&schema).unwrap());
 }
 
@@ -89,6 +95,29 @@ fn the_defaults_are_those_of_the_policy() {
         Some(baton_compose::policy::Sessions::KEEP)
     );
     assert_eq!(default(&["limits", "idle"]), Some(policy.limits.idle));
+    assert_eq!(default(&["watch"]), Some(policy.watch));
+    assert_eq!(default(&["canary", "hold"]), Some(policy.canary.hold));
+    assert_eq!(
+        default(&["migrate", "timeout"]),
+        Some(baton_compose::policy::Migrate::TIMEOUT)
+    );
+    assert_eq!(
+        default(&["activate", "wait"]),
+        Some(baton_compose::policy::Activate::WAIT)
+    );
+    let canary = &schema["properties"]["canary"]["properties"];
+    assert_eq!(canary["steps"]["default"], json!(policy.canary.steps));
+    assert_eq!(
+        canary["min_requests"]["default"],
+        policy.canary.min_requests
+    );
+    assert_eq!(canary["header"]["default"], policy.canary.header);
+    for (key, default) in [
+        ("strategy", policy.strategy.as_str()),
+        ("overlap", policy.overlap.as_str()),
+    ] {
+        assert_eq!(schema["properties"][key]["default"], default);
+    }
     assert_eq!(
         default(&["health", "startup_timeout"]),
         Some(policy.startup_timeout)

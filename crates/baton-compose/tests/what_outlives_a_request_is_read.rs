@@ -131,7 +131,22 @@ fn what_is_shared_is_said() {
 #[test]
 fn an_older_policy_is_still_read() {
     let mut stored = serde_json::to_value(Policy::default()).unwrap();
-    for key in ["sse", "default_stream_mode", "redis", "sessions"] {
+    for key in [
+        "sse",
+        "default_stream_mode",
+        "redis",
+        "sessions",
+        "strategy",
+        "canary",
+        "watch",
+        "overlap",
+        "migrate",
+        "activate",
+        "preview",
+        "hooks",
+        "basic_auth",
+        "allow",
+    ] {
         stored.as_object_mut().unwrap().remove(key).unwrap();
     }
     for key in ["websockets", "websocket_code", "until"] {

@@ -62,6 +62,13 @@ impl Coloring<'_> {
         object(&self.model["services"][name])
     }
 
+    /// Is this a service with `x-baton` that a preview does not start?
+    fn left_out(&self, service: &str) -> bool {
+        self.role == Role::Preview
+            && !self.policies.contains_key(service)
+            && self.model["services"][service].get("x-baton").is_some()
+    }
+
     /// Makes the colored model. `environment` for secrets is the caller's to fill in.
     pub(crate) fn color(&self, told: &mut Told) -> ComposeModel {
         let project = self.app.color_project(self.color);

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Coloring, PRIVATE_NETWORK, Told, escaped, object};
+use crate::color::Role;
 use crate::policy::Policy;
 use crate::read::service::{replicas, stop_grace_period};
 use crate::rendering::{ColoredService, RELEASE_PLACEHOLDER};
@@ -93,7 +94,11 @@ impl Coloring<'_> {
         if let Some(container_name) = definition.get("container_name").and_then(Value::as_str) {
             add(container_name);
         }
-        aliases
+        match self.role {
+            Role::Live => aliases,
+            // Whatever is done with it, a test server is never what other services find.
+            Role::Preview => Vec::new(),
+        }
     }
 
     /// Runs what was fetched, and only that.
@@ -135,6 +140,8 @@ impl Coloring<'_> {
                 Some(_) => {
                     kept.insert(self.colored_name(&other), condition);
                 }
+                // Told once for the whole service: it is not in a preview.
+                None if self.left_out(&other) => {}
                 None => told.notice(key, "met before a color starts, and then left alone"),
             }
         }
@@ -172,6 +179,11 @@ impl Coloring<'_> {
             .flatten()
         {
             environment[name] = escaped(value).into();
+        }
+        if let (Role::Preview, Some(preview)) = (self.role, &policy.preview) {
+            for (name, value) in &preview.environment {
+                environment[name] = escaped(value).into();
+            }
         }
         for (name, value) in [
             ("BATON_APP", self.app.as_str()),

@@ -1,7 +1,9 @@
 //! From the user's files to a [`Project`].
 
+mod app;
 mod docker;
 mod isolation;
+mod preview;
 mod process;
 pub(crate) mod service;
 
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::color::AppName;
 use crate::compose::Compose;
-use crate::error::ComposeError;
+use crate::error::{Collector, ComposeError};
 use crate::files;
 use crate::project::{EngineKind, Project};
 
@@ -77,7 +79,12 @@ pub async fn read(options: ReadOptions) -> Result<Project, ComposeError> {
         EngineKind::Docker => docker::read(&options, &located).await,
         EngineKind::Process => process::read(&options, &located),
     }?;
-    Ok(isolation::settle(project))
+    let mut problems = Collector::default();
+    let mut project = isolation::settle(project, &mut problems);
+    problems.finish(|key| located.place(key))?;
+    let shared = preview::shared_mounts(&project);
+    project.notices.extend(shared);
+    Ok(project)
 }
 
 /// The name of the app that the files in this folder (or `-f`) belong to, for commands that need

@@ -122,13 +122,16 @@ pub(crate) fn merge_policies(
         let mut same = other.clone();
         same.color_environment.clone_from(&policy.color_environment);
         join_streams(policy, &mut same);
+        if let (Some(same), Some(policy)) = (&mut same.preview, &policy.preview) {
+            same.environment.clone_from(&policy.environment);
+        }
         if same != *policy {
             problems.push(
                 Problem::new(
                     format!("services.{name}.x-baton"),
                     "says one thing for blue and another for green",
                 )
-                .help("only `colors` and the streams of `redis` may differ: take ${BATON_COLOR} out of the other keys"),
+                .help("only `colors`, `preview.environment` and the streams of `redis` may differ: take ${BATON_COLOR} out of the other keys"),
             );
         }
         // `${BATON_COLOR}` inside `colors.green` means green.

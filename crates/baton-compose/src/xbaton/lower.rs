@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::leaf::{Flag, TlsChoice};
+use super::leaf::{Flag, Host, Leaf, TlsChoice};
+use super::lower_going_live as going_live;
 use super::lower_streams as streams;
 use super::raw::{self, XBaton};
 use super::schema;
@@ -56,6 +57,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
     let hosts = hosts(&raw, value, worker, context, problems);
     let path = raw.path.map_or(default.path, |path| path.0);
     let strip_path = raw.strip_path.is_some_and(|Flag(strip)| strip);
+    let port = port(raw.port.map(|port| port.0), worker, context, problems);
     let startup_timeout = raw
         .health
         .as_ref()
@@ -70,7 +72,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         path,
         strip_path,
         worker,
-        port: port(raw.port.map(|port| port.0), worker, context, problems),
+        port,
         protocol: raw.protocol.map_or(default.protocol, |protocol| protocol.0),
         tls: raw
             .tls
@@ -99,8 +101,34 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
             .sessions
             .and_then(|sessions| streams::sessions(sessions, context, problems)),
         color_environment: color_environment(raw.colors),
-        ..default
+        strategy: raw.strategy.map_or(default.strategy, |name| name.0),
+        canary: going_live::canary(raw.canary, default.canary, context, problems),
+        watch: raw.watch.map_or(default.watch, |span| span.0),
+        overlap: raw.overlap.map_or(default.overlap, |name| name.0),
+        migrate: raw
+            .migrate
+            .and_then(|migrate| going_live::migrate(migrate, context, problems)),
+        activate: raw
+            .activate
+            .and_then(|activate| going_live::activate(activate, context, problems)),
+        preview: raw
+            .preview
+            .and_then(|preview| going_live::preview(preview, worker, port, context, problems)),
+        hooks: going_live::hooks(raw.hooks),
+        basic_auth: raw.basic_auth.map(|users| users.0).unwrap_or_default(),
+        allow: going_live::allow(raw.allow, context.path, problems),
     }
+}
+
+/// The hosts of an `x-baton` that is not otherwise looked at; what is no host is left out.
+pub(crate) fn hosts_of(typed: &Value) -> Vec<String> {
+    let hosts = typed.get("hosts").and_then(Value::as_array);
+    hosts
+        .into_iter()
+        .flatten()
+        .filter_map(|host| Host::read(host).ok())
+        .map(|host| host.0)
+        .collect()
 }
 
 /// All services of an app have one engine, and which one was seen before the files were read.
@@ -128,7 +156,7 @@ fn hosts(
     context: &Context<'_>,
     problems: &mut Collector,
 ) -> Vec<String> {
-    const TRAFFIC: [&str; 10] = [
+    const TRAFFIC: [&str; 14] = [
         "path",
         "strip_path",
         "protocol",
@@ -139,16 +167,12 @@ fn hosts(
         "drain",
         "sse",
         "sessions",
+        "canary",
+        "watch",
+        "basic_auth",
+        "allow",
     ];
-    let mut hosts: Vec<String> = Vec::new();
-    for host in raw.hosts.iter().flatten() {
-        if hosts.contains(&host.0) {
-            let key = format!("{}.hosts", context.path);
-            problems.add(key, format!("{} is there twice", host.0));
-        } else {
-            hosts.push(host.0.clone());
-        }
-    }
+    let hosts = each_once(raw.hosts.iter().flatten(), context.path, problems);
     match (worker, &raw.hosts) {
         (None, Some(list)) if list.is_empty() => problems.add(
             format!("{}.hosts", context.path),
@@ -173,8 +197,37 @@ fn hosts(
                     "a worker takes no traffic, so this key means nothing here",
                 );
             }
+            if value.get("activate").is_some() {
+                problems.push(
+                    Problem::new(
+                        format!("{}.activate", context.path),
+                        "a worker takes no requests, so nothing can be told to it",
+                    )
+                    .help("`worker: true` needs none: the old one is stopped before the new one starts"),
+                );
+            }
         }
         (None, Some(_)) => {}
+    }
+    hosts
+}
+
+/// The hosts of one list below `path`.
+pub(super) fn each_once<'a>(
+    typed: impl Iterator<Item = &'a Host>,
+    path: &str,
+    problems: &mut Collector,
+) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for host in typed {
+        if hosts.contains(&host.0) {
+            problems.add(
+                format!("{path}.hosts"),
+                format!("{} is there twice", host.0),
+            );
+        } else {
+            hosts.push(host.0.clone());
+        }
     }
     hosts
 }

@@ -2,11 +2,12 @@
 
 mod leaf;
 mod lower;
+mod lower_going_live;
 mod lower_streams;
 mod raw;
 mod schema;
 
-pub(crate) use lower::{Context, lower};
+pub(crate) use lower::{Context, hosts_of, lower};
 pub use schema::schema;
 
 pub(crate) use leaf::{scalar, shown};

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::leaf::{
-    CloseCode, CookieName, Count, EngineName, Flag, HeaderFields, Host, Later, LeftoverName,
-    OverlapName, Pairs, PathGlob, PathPrefix, Port, PositiveSpan, ProtocolName, RedisUrlText,
-    RequestPath, Size, Span, Statuses, StrategyName, StreamModeName, Text, TlsChoice, VariableName,
-    Warmup, WorkerMode,
+    CloseCode, CommandLine, CookieName, Count, EngineName, Flag, GateName, HeaderFields, Hook,
+    Host, Later, LeftoverName, NetworkText, OverlapName, Pairs, PathGlob, PathPrefix, Percent,
+    Port, PositiveSpan, ProtocolName, RedisUrlText, RequestPath, Requests, Size, Span, Statuses,
+    StrategyName, StreamModeName, Text, TlsChoice, Users, VariableName, Warmup, WorkerMode,
 };
 
 /// How Baton takes a service live without losing a request.
@@ -35,25 +35,32 @@ pub(crate) struct XBaton {
     /// TLS towards clients.
     #[schemars(extend("default" = "off"))]
     pub(crate) tls: Option<TlsChoice>,
-    pub(crate) basic_auth: Option<Later>,
-    pub(crate) allow: Option<Later>,
+    /// Users that may come in, each with the bcrypt hash of its password (`htpasswd -nbB USER PASSWORD`, each `$` written as `$$`). Default: nobody is asked.
+    pub(crate) basic_auth: Option<Users>,
+    /// Addresses and networks that clients may come from; others get 403. Default: all may come.
+    pub(crate) allow: Option<Vec<NetworkText>>,
     /// What a client may send.
     pub(crate) limits: Option<Limits>,
     /// When a new instance is ready. Default: the service's own Compose healthcheck, else a TCP connect.
     pub(crate) health: Option<Health>,
     /// Requests sent to the new color before the switch, in order: METHOD PATH, and how often.
     pub(crate) warmup: Option<Vec<Warmup>>,
-    pub(crate) migrate: Option<Later>,
-    pub(crate) activate: Option<Later>,
-    /// How a release goes live.
+    /// What runs once per release, in its image, before it starts. The old release still serves then: a migration must suit both.
+    pub(crate) migrate: Option<Migrate>,
+    /// Tells the app whether it is the active color, for scheduled jobs and consumers.
+    pub(crate) activate: Option<Activate>,
+    /// How a release goes live; one for the whole app. `blue-green`: all of it at once. `rolling`: instance by instance. `canary`: a share of the clients first.
     #[schemars(extend("default" = "blue-green"))]
     pub(crate) strategy: Option<StrategyName>,
-    pub(crate) canary: Option<Later>,
-    pub(crate) watch: Option<Later>,
+    /// The steps of strategy `canary`.
+    pub(crate) canary: Option<Canary>,
+    /// How long the new color is compared with the time before, after the switch: worse means back. 0s: not at all.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) watch: Option<Span>,
     /// How long the old color stays up after its drain: rollback without a boot. 0s: not at all.
     #[schemars(extend("default" = "2m"))]
     pub(crate) keep_warm: Option<Span>,
-    /// What happens when memory is short for two copies at once: `required` refuses the deploy.
+    /// May two copies run at once; one for the whole app. `required`: refused when memory is short. `preferred`: the old one is stopped first when memory is short. `never`: it always is.
     #[schemars(extend("default" = "required"))]
     pub(crate) overlap: Option<OverlapName>,
     /// How long a request may be held while nothing can serve it.
@@ -67,14 +74,16 @@ pub(crate) struct XBaton {
     pub(crate) redis: Option<Redis>,
     /// Sessions in the app's memory: clients that have one stay on their release until they have been idle.
     pub(crate) sessions: Option<Sessions>,
-    pub(crate) preview: Option<Later>,
+    /// The test server in the idle color.
+    pub(crate) preview: Option<Preview>,
     /// Environment variables that differ between the colors where no `${BATON_COLOR}` can say it.
     pub(crate) colors: Option<Colors>,
     /// Takes no traffic. `true`: the old one is stopped before the new one starts, after the switch; `overlap`: both may run together.
     #[schemars(extend("default" = false))]
     pub(crate) worker: Option<WorkerMode>,
     pub(crate) notify: Option<Later>,
-    pub(crate) hooks: Option<Later>,
+    /// Commands on the machine of the daemon, in the folder of the compose file.
+    pub(crate) hooks: Option<Hooks>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -115,6 +124,75 @@ pub(crate) struct Health {
     /// How long a new instance may take to become healthy, whatever the kind of check.
     #[schemars(extend("default" = "300s"))]
     pub(crate) startup_timeout: Option<PositiveSpan>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Migrate {
+    /// The command: a list, or a text that is split as a shell would, without running one.
+    pub(crate) command: Option<CommandLine>,
+    /// How long it may take.
+    #[schemars(extend("default" = "5m"))]
+    pub(crate) timeout: Option<PositiveSpan>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activate {
+    /// Path of a POST of `{"active":true|false}` to each instance.
+    pub(crate) path: Option<RequestPath>,
+    /// How long the answer to `false` may take: it says that no job runs any more.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) wait: Option<PositiveSpan>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Canary {
+    /// Percent of the clients on the new color, rising. 100 is the switch, and is added where it is missing.
+    #[schemars(extend("default" = [5, 25, 50, 100]))]
+    pub(crate) steps: Option<Vec<Percent>>,
+    /// How long each step takes at least.
+    #[schemars(extend("default" = "2m"))]
+    pub(crate) hold: Option<Span>,
+    /// Requests that the new color must have answered in a step before the next one.
+    #[schemars(extend("default" = 300))]
+    pub(crate) min_requests: Option<Requests>,
+    /// What passes a step: time and requests (`auto`), or a person (`manual`).
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) gate: Option<GateName>,
+    /// A client may choose its color with `X-Baton-Canary: always|never`.
+    #[schemars(extend("default" = true))]
+    pub(crate) header: Option<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Preview {
+    /// Hosts that reach the test server; none of them may be a live one.
+    pub(crate) hosts: Option<Vec<Host>>,
+    /// Users that may come in, as in `basic_auth` of the service.
+    pub(crate) basic_auth: Option<Users>,
+    /// Addresses and networks that clients may come from.
+    pub(crate) allow: Option<Vec<NetworkText>>,
+    /// It may use what the live color uses: its database, its queues.
+    #[schemars(extend("default" = false))]
+    pub(crate) share: Option<Flag>,
+    /// Environment variables, over those of the service. Needed unless `share` is true.
+    pub(crate) environment: Option<Pairs>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hooks {
+    /// Before the new color starts. One that fails stops the deploy.
+    pub(crate) before_start: Option<Vec<Hook>>,
+    /// Before traffic goes to it. One that fails stops the deploy.
+    pub(crate) before_switch: Option<Vec<Hook>>,
+    /// Once traffic goes to it. One that fails is a warning.
+    pub(crate) after_switch: Option<Vec<Hook>>,
+    /// Once the deploy has ended. One that fails is a warning.
+    pub(crate) after_deploy: Option<Vec<Hook>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

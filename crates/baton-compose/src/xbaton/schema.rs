@@ -132,10 +132,10 @@ fn check_value(value: &Value, schema: &Value, path: &str, problems: &mut Collect
                     let some: Vec<&str> = keys.keys().map(String::as_str).take(3).collect();
                     format!("a list of mappings with keys such as {}", some.join(", "))
                 }
-                None => {
-                    let example = items["examples"][0].as_str().unwrap_or("…");
-                    format!("a list such as [{example:?}]")
-                }
+                None => match &items["examples"][0] {
+                    Value::Null => "a list such as [\"…\"]".to_owned(),
+                    example => format!("a list such as [{example}]"),
+                },
             };
             let text = leaf::expected::<()>(&what, value);
             problems.add(path, text.err().unwrap_or_default());

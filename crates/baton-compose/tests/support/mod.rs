@@ -70,24 +70,32 @@ impl Folder {
 }
 
 pub fn compose_model(project: &Project, color: Color) -> &ComposeModel {
-    match rendering(project, color) {
+    compose_model_in(project, color, Role::Live)
+}
+
+pub fn compose_model_in(project: &Project, color: Color, role: Role) -> &ComposeModel {
+    match rendering(project, color, role) {
         Rendering::Docker(model) => model,
         Rendering::Process(_) => panic!("not a docker app"),
     }
 }
 
 pub fn process_model(project: &Project, color: Color) -> &ProcessModel {
-    match rendering(project, color) {
+    process_model_in(project, color, Role::Live)
+}
+
+pub fn process_model_in(project: &Project, color: Color, role: Role) -> &ProcessModel {
+    match rendering(project, color, role) {
         Rendering::Process(model) => model,
         Rendering::Docker(_) => panic!("not a process app"),
     }
 }
 
-fn rendering(project: &Project, color: Color) -> &Rendering {
+fn rendering(project: &Project, color: Color, role: Role) -> &Rendering {
     project
         .renderings
         .iter()
-        .find(|(c, r, _)| (*c, *r) == (color, Role::Live))
+        .find(|(c, r, _)| (*c, *r) == (color, role))
         .map(|(_, _, rendering)| rendering)
         .unwrap()
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{LEAF, Leaf, Text, expected, scalar};
-use crate::policy::{Protocol, Worker};
+use crate::policy::{Gate, Overlap, Protocol, Strategy, Worker};
 use crate::project::EngineKind;
 
 /// One of a few words.
@@ -73,43 +73,53 @@ impl Leaf for WorkerMode {
     }
 }
 
-/// Only `blue-green` is built.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StrategyName;
+pub(crate) struct StrategyName(pub(crate) Strategy);
 
 impl Leaf for StrategyName {
     const NAME: &'static str = "strategy";
 
     fn schema() -> Value {
-        json!({ "type": "string", "enum": ["blue-green"] })
+        json!({ "type": "string", "enum": ["blue-green", "rolling", "canary"] })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("blue-green") => Ok(StrategyName),
-            Some(later @ ("rolling" | "canary")) => Err(format!("{later}: not supported yet")),
-            _ => expected("blue-green", value),
-        }
+        let words = [Strategy::BlueGreen, Strategy::Rolling, Strategy::Canary]
+            .map(|strategy| (strategy.as_str(), strategy));
+        word(value, &words, "blue-green, rolling or canary").map(StrategyName)
     }
 }
 
-/// Only `required` is built.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OverlapName;
+pub(crate) struct GateName(pub(crate) Gate);
+
+impl Leaf for GateName {
+    const NAME: &'static str = "gate";
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": ["auto", "manual"] })
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let words = [("auto", Gate::Auto), ("manual", Gate::Manual)];
+        word(value, &words, "auto or manual").map(GateName)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverlapName(pub(crate) Overlap);
 
 impl Leaf for OverlapName {
     const NAME: &'static str = "overlap";
 
     fn schema() -> Value {
-        json!({ "type": "string", "enum": ["required"] })
+        json!({ "type": "string", "enum": ["required", "preferred", "never"] })
     }
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("required") => Ok(OverlapName),
-            Some(later @ ("preferred" | "never")) => Err(format!("{later}: not supported yet")),
-            _ => expected("required", value),
-        }
+        let words = [Overlap::Required, Overlap::Preferred, Overlap::Never]
+            .map(|overlap| (overlap.as_str(), overlap));
+        word(value, &words, "required, preferred or never").map(OverlapName)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The values of `x-baton`: each knows how it is written, what to say when it is not, and its JSON
 //! Schema. Interpolation (`port: ${PORT}`) gives strings, so numbers and booleans may be strings.
 
+mod access;
 mod choices;
+mod commands;
 mod streams;
 mod traffic;
 
@@ -13,9 +15,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+pub(crate) use access::{NetworkText, Users};
 pub(crate) use choices::{
-    EngineName, OverlapName, ProtocolName, StrategyName, TlsChoice, WorkerMode,
+    EngineName, GateName, OverlapName, ProtocolName, StrategyName, TlsChoice, WorkerMode,
 };
+pub(crate) use commands::{CommandLine, Hook, Percent, Requests};
 pub(crate) use streams::{
     CloseCode, CookieName, LeftoverName, PathGlob, RedisUrlText, StreamModeName, VariableName,
 };
@@ -95,6 +99,13 @@ pub(crate) fn check(name: &str, value: &Value) -> Result<(), String> {
         (CookieName::NAME, with::<CookieName>),
         (RedisUrlText::NAME, with::<RedisUrlText>),
         (CloseCode::NAME, with::<CloseCode>),
+        (GateName::NAME, with::<GateName>),
+        (Percent::NAME, with::<Percent>),
+        (Requests::NAME, with::<Requests>),
+        (CommandLine::NAME, with::<CommandLine>),
+        (Hook::NAME, with::<Hook>),
+        (Users::NAME, with::<Users>),
+        (NetworkText::NAME, with::<NetworkText>),
     ];
     match table.iter().find(|(leaf, _)| *leaf == name) {
         Some((_, check)) => check(value),
@@ -159,6 +170,13 @@ leaf!(
     CookieName,
     RedisUrlText,
     CloseCode,
+    GateName,
+    Percent,
+    Requests,
+    CommandLine,
+    Hook,
+    Users,
+    NetworkText,
 );
 
 /// A key that DESIGN knows and this version does not build.

@@ -1,20 +1,24 @@
-//! The docker engine's reader: `docker compose config`, once per color.
+//! The docker engine's reader: `docker compose config`, once per color and role.
+
+mod policies;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::ReadOptions;
-use super::service::{check_routes, chosen, merge_policies};
+use policies::user_services;
+
+use super::app::check_preview_hosts;
+use super::preview;
 use crate::color::{AppName, Color, Role};
-use crate::coloring::{Coloring, Told, refuse, unescaped};
-use crate::compose::{Compose, Config, app_of};
+use crate::coloring::{Coloring, Told};
+use crate::compose::{Compose, app_of};
 use crate::error::{ComposeError, Problem};
 use crate::files::Located;
 use crate::policy::Policy;
 use crate::project::{Awaited, EngineKind, Image, PlainService, Project, Service};
 use crate::rendering::{ComposeModel, Rendering};
-use crate::xbaton::{self, Context, scalar};
 
 pub(super) async fn read(
     options: &ReadOptions,
@@ -33,26 +37,48 @@ pub(super) async fn read(
     }
     let app = app_of(&blue.model)?;
     let place = |key: &str| located.place(key);
-    let policies = match policies(options, located, &blue.model, &green, &mut told) {
-        Some(policies) => policies,
-        None => {
-            told.problems.finish(place)?;
-            return Err(no_x_baton(located, &blue.model));
-        }
+    let Some(mut policies) =
+        policies::live(options, located, [&blue.model, &green.model], &mut told)
+    else {
+        told.problems.finish(place)?;
+        return Err(no_x_baton(located, &blue.model));
     };
+    let mut previews = Vec::new();
+    if policies.values().any(|policy| policy.preview.is_some()) {
+        let (blue, green) = tokio::try_join!(
+            compose.config(Color::Blue, Role::Preview),
+            compose.config(Color::Green, Role::Preview),
+        )?;
+        let own = [&blue.model, &green.model]
+            .map(|model| policies::preview(&policies, located, model, &mut told));
+        preview::join(&mut policies, &own[0], &own[1], &mut told.problems);
+        previews.extend([blue.model, green.model].into_iter().zip(own));
+    }
+    check_preview_hosts(&policies, &policies::hosts(&blue.model), &mut told.problems);
+    preview::notice_absent(&policies, &mut told);
     let images = images(options, &app, &blue.model, &policies, &mut told);
+    let live = [&blue, &green].map(|config| (&config.model, &policies));
+    let colors = [
+        (Role::Live, live.to_vec()),
+        (
+            Role::Preview,
+            previews.iter().map(|(model, own)| (model, own)).collect(),
+        ),
+    ];
     let mut renderings = Vec::new();
-    for (color, config) in [(Color::Blue, &blue), (Color::Green, &green)] {
-        let coloring = Coloring {
-            app: &app,
-            color,
-            role: Role::Live,
-            model: &config.model,
-            policies: &policies,
-            images: &images,
-            directory: &located.directory,
-        };
-        renderings.push((color, Role::Live, coloring.color(&mut told)));
+    for (role, colors) in colors {
+        for (color, (model, policies)) in Color::BOTH.into_iter().zip(colors) {
+            let coloring = Coloring {
+                app: &app,
+                color,
+                role,
+                model,
+                policies,
+                images: &images,
+                directory: &located.directory,
+            };
+            renderings.push((color, role, coloring.color(&mut told)));
+        }
     }
     add_secrets(&compose, &mut renderings, &mut told).await?;
     told.problems.finish(place)?;
@@ -73,106 +99,6 @@ pub(super) async fn read(
         notices: told.notices,
         app,
     })
-}
-
-fn user_services(model: &Value) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
-    model["services"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, service)| Some((name, service.as_object()?)))
-}
-
-/// The policies of the chosen services; None when no service has `x-baton`.
-fn policies(
-    options: &ReadOptions,
-    located: &Located,
-    blue: &Value,
-    green: &Config,
-    told: &mut Told,
-) -> Option<BTreeMap<String, Policy>> {
-    let all: Vec<String> = user_services(blue).map(|(name, _)| name.clone()).collect();
-    let with_policy: Vec<String> = user_services(blue)
-        .filter(|(_, service)| service.contains_key("x-baton"))
-        .map(|(name, _)| name.clone())
-        .collect();
-    if with_policy.is_empty() {
-        return None;
-    }
-    let chosen = chosen(&options.services, with_policy, &all, &mut told.problems);
-    let mut read = |model: &Value| -> BTreeMap<String, Policy> {
-        let policies = user_services(model)
-            .filter(|(name, _)| chosen.contains(name))
-            .filter_map(|(name, service)| {
-                let policy = policy(name, service, &model["networks"], located, told)?;
-                Some((name.clone(), policy))
-            });
-        policies.collect()
-    };
-    let (blue, green) = (read(blue), read(&green.model));
-    let policies = merge_policies(blue, &green, &mut told.problems);
-    check_routes(&policies, &mut told.problems);
-    Some(policies)
-}
-
-fn policy(
-    name: &str,
-    service: &Map<String, Value>,
-    networks: &Value,
-    located: &Located,
-    told: &mut Told,
-) -> Option<Policy> {
-    let path = format!("services.{name}.x-baton");
-    let typed = unescaped(service.get("x-baton")?);
-    let context = Context {
-        path: &path,
-        engine: EngineKind::Docker,
-        ports: &target_ports(service),
-        directory: &located.directory,
-    };
-    let takes_traffic = typed.get("worker").is_none();
-    refuse(
-        &format!("services.{name}"),
-        service,
-        networks,
-        takes_traffic,
-        &mut told.problems,
-    );
-    xbaton::lower(&typed, &context, &mut told.problems)
-}
-
-/// TCP ports that the service says it listens on, each once.
-fn target_ports(service: &Map<String, Value>) -> Vec<u16> {
-    let list = |key: &str| {
-        service
-            .get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let published = list("ports")
-        .filter(|port| port["protocol"].as_str().unwrap_or("tcp") == "tcp")
-        .filter_map(|port| scalar(&port["target"]));
-    let exposed = list("expose")
-        .filter_map(scalar)
-        .filter_map(|text| match text.split_once('/') {
-            Some((port, "tcp")) => Some(port.to_owned()),
-            Some(_) => None,
-            None => Some(text),
-        });
-    let mut ports: Vec<u16> = Vec::new();
-    for text in published.chain(exposed) {
-        let (low, high) = text.split_once('-').unwrap_or((&text, &text));
-        if let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>()) {
-            // A handful is enough for a message: which one is meant cannot be known.
-            for port in (low..=high).take(5) {
-                if !ports.contains(&port) {
-                    ports.push(port);
-                }
-            }
-        }
-    }
-    ports
 }
 
 /// What each chosen service runs, `--image` applied.
