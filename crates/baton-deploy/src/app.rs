@@ -10,6 +10,7 @@ use crate::drain::{self, Leaving, Settled, Unrouted};
 use crate::error::DeployError;
 use crate::images;
 use crate::lock::Busy;
+use crate::preview;
 use crate::running::{RunningDeploy, Tail};
 use crate::slots::SlotRole;
 use crate::tail;
@@ -95,6 +96,9 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
         tail.ended().await;
     }
     let keeper = core.hold_keeper(app).await;
+    for color in Color::BOTH {
+        preview::evict_held(core, app, color, &|text| tracing::info!(%app, "{text}")).await?;
+    }
     core.routes.remove(app).await?;
     for color in Color::BOTH {
         end_color(core, app, color).await?;

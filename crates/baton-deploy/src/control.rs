@@ -17,12 +17,12 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::receipt::Receipt;
 use crate::release::{Release, ReleaseId};
-use crate::request::{DeployRequest, RollbackRequest, SwitchRequest};
+use crate::request::{DeployRequest, Intent, RollbackRequest, Steer, SwitchRequest};
 use crate::router::Router;
 use crate::status::Status;
 use crate::store::Store;
 use crate::work::Work;
-use crate::{app, launch, look, recover, supervise};
+use crate::{app, launch, look, recover, supervise, unwell};
 
 /// What a control plane is opened with.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ impl ControlPlane {
         let core = &control.core;
         recover::serve(core).await?;
         recover::unfinished(core).await?;
+        core.spawn(unwell::look_after(Arc::clone(core)));
         for (kind, engine) in &core.engines {
             core.spawn(supervise::follow(
                 Arc::clone(core),
@@ -109,10 +110,24 @@ impl ControlPlane {
     /// Another deploy has the lock and `wait_lock` is not given; the database cannot be written.
     pub async fn deploy(self: &Arc<Self>, request: DeployRequest) -> Result<Running, DeployError> {
         let app = request.project.app.clone();
-        let work = Work::Deploy {
-            project: request.project,
-            force: request.force,
-            adopt: false,
+        let (project, force) = (request.project, request.force);
+        let work = match request.intent {
+            Intent::Deploy => Work::Deploy {
+                project,
+                force,
+                adopt: false,
+                strategy: request.strategy,
+            },
+            Intent::Stage => Work::Stage { project, force },
+            Intent::Promote => {
+                let staged = self.core.store.staged(&app).await?;
+                let staged = staged.ok_or_else(|| {
+                    DeployError::Usage(format!(
+                        "nothing of {app} is staged; `baton stage` puts a release on its preview hosts first"
+                    ))
+                })?;
+                Work::Promote { project, staged }
+            }
         };
         launch::launch(&self.core, app, work, request.wait_lock, request.by).await
     }
@@ -169,6 +184,14 @@ impl ControlPlane {
     /// No such deploy.
     pub async fn follow(&self, deploy: i64) -> Result<mpsc::Receiver<Progress>, DeployError> {
         launch::follow(&self.core, deploy).await
+    }
+
+    /// Steers the canary that runs now, by hand.
+    ///
+    /// # Errors
+    /// No canary of the app runs.
+    pub fn steer(&self, app: &AppName, how: Steer) -> Result<(), DeployError> {
+        launch::steer(&self.core, app, how)
     }
 
     /// Stops the running deploy of an app and undoes it; returns when that is done.

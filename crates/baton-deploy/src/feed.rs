@@ -11,16 +11,24 @@ use crate::progress::Progress;
 #[derive(Debug)]
 pub(crate) struct Feed {
     told: Mutex<Vec<Progress>>,
-    /// How many there are, and whether there will be more.
-    length: watch::Sender<(usize, bool)>,
+    length: watch::Sender<Length>,
     followers: AtomicUsize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Length {
+    told: usize,
+    /// How often the last one was replaced.
+    replaced: u64,
+    /// There will be no more.
+    ended: bool,
 }
 
 impl Feed {
     pub(crate) fn new() -> Feed {
         Feed {
             told: Mutex::new(Vec::new()),
-            length: watch::Sender::new((0, false)),
+            length: watch::Sender::default(),
             followers: AtomicUsize::new(0),
         }
     }
@@ -29,12 +37,30 @@ impl Feed {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.push(progress);
         let length = told.len();
-        self.length.send_modify(|now| now.0 = length);
+        self.length.send_modify(|now| now.told = length);
+    }
+
+    /// The same for what only counts now: in place of the last one of its kind, where nothing else was
+    /// told since. Those who follow get each as far as they keep up.
+    pub(crate) fn tell_latest(&self, progress: Progress) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |last: &Progress| std::mem::discriminant(last) == std::mem::discriminant(&progress);
+        let replaces = told.last().is_some_and(same);
+        if replaces {
+            told.pop();
+        }
+        told.push(progress);
+        let length = told.len();
+        self.length.send_modify(|now| {
+            now.told = length;
+            now.replaced += u64::from(replaces);
+        });
     }
 
     /// Nothing more will be told.
     pub(crate) fn end(&self) {
-        self.length.send_modify(|now| now.1 = true);
+        self.length.send_modify(|now| now.ended = true);
     }
 
     /// Commands that read it now.
@@ -61,16 +87,21 @@ impl Feed {
         let work = async move {
             let _counted = counted;
             let mut length = feed.length.subscribe();
-            let mut next = 0;
+            let (mut next, mut replaced) = (0, 0);
             loop {
-                let (_, ended) = *length.borrow_and_update();
+                let now = *length.borrow_and_update();
+                if now.replaced != replaced && next == now.told {
+                    // The last one that was sent is another one by now.
+                    next = next.saturating_sub(1);
+                }
+                replaced = now.replaced;
                 for progress in feed.from(next) {
                     next += 1;
                     if sender.send(progress).await.is_err() {
                         return;
                     }
                 }
-                if ended {
+                if now.ended {
                     return;
                 }
                 tokio::select! {

@@ -11,9 +11,14 @@ use crate::release::Release;
 impl Release {
     /// The live rendering of `color`, ready to start.
     pub(crate) fn filled(&self, color: Color) -> Result<Rendering, DeployError> {
-        let rendering = self.rendering(color, Role::Live).ok_or_else(|| {
+        self.filled_as(color, Role::Live)
+    }
+
+    /// The rendering of `color` in a role, ready to start.
+    pub(crate) fn filled_as(&self, color: Color, role: Role) -> Result<Rendering, DeployError> {
+        let rendering = self.rendering(color, role).ok_or_else(|| {
             DeployError::Other(format!(
-                "{} of {} has no rendering for {color}; deploy again",
+                "{} of {} has no rendering for {color} as {role}; deploy again",
                 self.id, self.app
             ))
         })?;

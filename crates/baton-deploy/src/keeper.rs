@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_compose::{AppName, Color, Role};
-use baton_engine::{Engine, Instance, InstanceId, InstanceState, Slot, Start};
+use baton_engine::{Engine, Instance, InstanceId, InstanceState, Replicas, Shield, Slot, Start};
 use tokio::time::{Instant, sleep};
 
+use crate::activate;
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::health::{Check, History};
+use crate::preview;
 use crate::release::{Release, ReleaseId};
+use crate::slots::SlotRole;
+use crate::step;
 use crate::supervise::Kept;
 
 /// How soon it looks again when the engine did not answer or something is not up yet.
@@ -66,6 +70,7 @@ async fn put_right(
     };
     let changing = kept.change().await;
     let Some((color, release)) = core.live_release(app).await? else {
+        previewed(core, app, kept, &mut look).await;
         return Ok(look);
     };
     let engine = core.engine(release.engine())?;
@@ -98,8 +103,14 @@ async fn put_right(
         engine
             .set_live(&slot, &release.filled(color)?, true)
             .await?;
+        shields(core, app, &engine, color).await;
+        if let Err(reason) = activate::tell(core, &release, color, true).await {
+            look.warnings.push(reason);
+            look.again = Some(AGAIN);
+        }
         *told = true;
     }
+    previewed(core, app, kept, &mut look).await;
     drop(changing);
     for instance in up {
         route(core, app, kept, &engine, &release, color, instance).await;
@@ -117,6 +128,31 @@ async fn put_right(
     let stray = came_back(app, &engine, &release, &adopted).await;
     look.warnings.extend(stray);
     Ok(look)
+}
+
+/// The test server is part of what runs, and must never hold up the live color.
+async fn previewed(core: &Arc<Core>, app: &AppName, kept: &Kept, look: &mut Look) {
+    let may_start = || kept.restart_wait("the preview", 0, Instant::now());
+    let waits = match preview::put_right(core, app, &may_start).await {
+        Ok(None) => return,
+        Ok(Some(waits)) => waits,
+        Err(error) => format!("preview: {error}"),
+    };
+    look.warnings.push(waits);
+    look.again = Some(look.again.map_or(AGAIN, |again| again.min(AGAIN)));
+}
+
+/// As the daemon that has just started finds the colors: an engine forgets with it.
+async fn shields(core: &Core, app: &AppName, engine: &Arc<dyn Engine>, live: Color) {
+    step::shield(core, engine, &slot(app, live), Shield::None).await;
+    let other = core.store.slot(app, live.other()).await.ok();
+    let wanted = match other.map(|slot| slot.role) {
+        Some(SlotRole::Preview | SlotRole::Warm) => Shield::Candidate,
+        Some(SlotRole::Draining) => Shield::Leaving,
+        // A candidate is its deploy's.
+        _ => return,
+    };
+    step::shield(core, engine, &slot(app, live.other()), wanted).await;
 }
 
 fn slot(app: &AppName, color: Color) -> Slot {
@@ -216,7 +252,7 @@ async fn start(
             role: Role::Live,
             rendering: &rendering,
             services,
-            replicas: baton_engine::Replicas::All,
+            replicas: Replicas::All,
             shielded: false,
         })
         .await?;
@@ -306,6 +342,13 @@ impl Wait {
             .await
         {
             Ok(true) => {
+                // It knows nothing of what its former life was told.
+                let told = std::slice::from_ref(&instance);
+                if let Err(reason) =
+                    activate::tell_these(&self.core, &self.release, told, true).await
+                {
+                    self.core.event(Some(&self.app), "warning", reason).await;
+                }
                 let text = format!(
                     "{} {} ({}) serves again",
                     instance.service, instance.replica, self.color

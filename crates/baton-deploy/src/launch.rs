@@ -13,6 +13,7 @@ use crate::error::DeployError;
 use crate::lock::Busy;
 use crate::outcome::{ExitCode, Outcome};
 use crate::progress::Progress;
+use crate::request::Steer;
 use crate::run;
 use crate::running::{RunningDeploy, Switched};
 use crate::store::{DeployRow, Phase};
@@ -26,6 +27,17 @@ pub(crate) async fn launch(
     wait: Option<Duration>,
     by: Option<String>,
 ) -> Result<Running, DeployError> {
+    // Whoever wants another release back need not wait until this one has been watched long enough.
+    let back = matches!(work, Work::Rollback { .. } | Work::Switch { .. });
+    let watched = core
+        .locks
+        .holder(&app)
+        .filter(|holder| holder.is_watching());
+    if let Some(holder) = watched.filter(|_| back) {
+        holder.hurry_watch();
+        holder.finished().await;
+        core.locks.free(&app, &holder).await;
+    }
     if wait.is_none()
         && let Some(holder) = core.locks.holder(&app)
     {
@@ -137,6 +149,22 @@ pub(crate) async fn follow(
     Ok(progress)
 }
 
+/// By hand, from outside.
+pub(crate) fn steer(core: &Core, app: &AppName, how: Steer) -> Result<(), DeployError> {
+    let no_canary = || DeployError::Usage(format!("no canary of {app} is running"));
+    let deploy = core.locks.holder(app).ok_or_else(no_canary)?;
+    let steered = deploy.steer(|steering| match how {
+        Steer::Set(weight) => steering.weight = Some(weight),
+        Steer::Hold => steering.held = true,
+        Steer::Resume => {
+            steering.held = false;
+            steering.resumed += 1;
+        }
+        Steer::Abort => steering.aborted = true,
+    });
+    steered.then_some(()).ok_or_else(no_canary)
+}
+
 /// Asks the deploy that holds the app's lock to stop, and waits until it is undone.
 pub(crate) async fn cancel(core: &Arc<Core>, app: &AppName) -> Result<Outcome, DeployError> {
     core.known_or_deploying(app).await?;
@@ -161,7 +189,7 @@ pub(crate) async fn cancel(core: &Arc<Core>, app: &AppName) -> Result<Outcome, D
     }
     let ended = deploy.finished().await;
     let mut outcome = ended.ok_or_else(|| not_running(deploy.id))?;
-    if outcome.exit_code == ExitCode::Error {
+    if matches!(outcome.exit_code, ExitCode::Error | ExitCode::TakenBack) {
         outcome.ok = true;
         outcome.exit_code = ExitCode::Done;
     }

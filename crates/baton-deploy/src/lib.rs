@@ -39,13 +39,16 @@
 #[cfg(test)]
 extern crate self as baton_deploy;
 
+mod activate;
 mod app;
 mod core;
 mod drain;
 mod fault;
 mod feed;
+mod figures;
 mod filled;
 mod health;
+mod hooks;
 mod images;
 mod keeper;
 mod launch;
@@ -53,6 +56,7 @@ mod lock;
 mod look;
 mod machine;
 mod planning;
+mod preview;
 mod recover;
 mod routes;
 mod run;
@@ -63,6 +67,8 @@ mod strategy;
 mod supervise;
 mod tail;
 mod until;
+mod unwell;
+mod verdict;
 mod work;
 
 pub mod control;

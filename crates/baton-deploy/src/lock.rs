@@ -137,6 +137,13 @@ impl Locks {
         apps.get(app).map(|entry| Arc::clone(&entry.holder))
     }
 
+    /// Waits until `holder`, whose deploy has told how it ended, has let go of the lock.
+    pub(crate) async fn free(&self, app: &AppName, holder: &RunningDeploy) {
+        while self.holder(app).is_some_and(|now| now.id == holder.id) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     fn held(self: &Arc<Self>, app: &AppName) -> Held {
         Held {
             locks: Arc::clone(self),

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use crate::control::{Check, Event};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
-use crate::plan::Strategy;
+use crate::plan::StepName;
 use crate::planning;
 use crate::release::Release;
-use crate::request::DeployRequest;
+use crate::request::{DeployRequest, Intent};
 use crate::router::StreamFigures;
 use crate::slots::{SlotRole, SlotState, Weight};
 use crate::status::{AppStatus, ColorStatus, Colors, InstanceStatus, RunningDeploy, Status};
@@ -42,11 +42,20 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         None => None,
     };
     let deploy = core.locks.holder(app).filter(|deploy| deploy.id > 0);
+    let canary = core.routes.live(app).await;
+    let canary = canary.map_or(Weight::NONE, |live| live.canary_weight());
     let [blue, green] = slots;
-    let (blue, green) = future::join(color(core, app, blue), color(core, app, green)).await;
+    let colors = future::join(
+        color(core, app, blue, canary),
+        color(core, app, green, canary),
+    );
+    let (blue, green) = colors.await;
     Some(AppStatus {
         name: app.to_string(),
-        strategy: Strategy::BlueGreen,
+        strategy: release
+            .as_ref()
+            .map(|release| release.project.strategy())
+            .unwrap_or_default(),
         live: live.map(|slot| slot.color),
         deploy: deploy.map(|deploy| RunningDeploy {
             id: deploy.id,
@@ -85,7 +94,7 @@ fn hosts(release: &Release) -> Vec<String> {
     hosts
 }
 
-async fn color(core: &Core, app: &AppName, slot: SlotState) -> ColorStatus {
+async fn color(core: &Core, app: &AppName, slot: SlotState, canary: Weight) -> ColorStatus {
     let release = match slot.release {
         Some(id) => core.store.release(app, id).await.ok().flatten(),
         None => None,
@@ -113,7 +122,8 @@ async fn color(core: &Core, app: &AppName, slot: SlotState) -> ColorStatus {
             .filter(|image| !image.is_empty()),
         role: slot.role,
         weight: match slot.role {
-            SlotRole::Live => Weight::ALL,
+            SlotRole::Live => canary.rest(),
+            SlotRole::Candidate => canary,
             _ => Weight::NONE,
         },
         streams,
@@ -172,7 +182,13 @@ async fn is_ready(core: &Core, release: Option<&Release>, instance: &Instance) -
 pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check, DeployError> {
     let app = &request.project.app;
     let live = core.live_release(app).await?;
-    let planned = planning::deploy(core, app, request.project.clone(), request.force).await?;
+    let planned = match request.intent {
+        Intent::Stage => planning::stage(core, app, request.project.clone(), request.force).await?,
+        Intent::Deploy | Intent::Promote => {
+            let project = request.project.clone();
+            planning::deploy(core, app, project, request.force, request.strategy).await?
+        }
+    };
     let old = live.as_ref().map(|(color, release)| (*color, release));
     let mut findings = preflight::look(core, app, &request.project, old.map(|(_, r)| r)).await;
     preflight::look_at_redis(
@@ -183,6 +199,9 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     )
     .await;
     let live = live.map(|(_, release)| release);
+    if !planned.plan.has(StepName::StopOld) {
+        findings.refusals.extend(findings.short_of_memory.take());
+    }
     let mut refusals = findings.refusals;
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {

@@ -10,6 +10,11 @@ const MIB: u64 = 1024 * 1024;
 /// A limit of a cgroup above this is none (v1 writes a number near 2^63).
 const NO_LIMIT: u64 = 1 << 60;
 
+/// Below this, or a twentieth of the machine, a warm color ends early.
+const LEAST_LEFT: u64 = 48 * MIB;
+
+const MEMORY_LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Kept free so that the journal, a rollback and pruning still work on a full disk.
 const DISK_RESERVE: u64 = 512 * MIB;
 
@@ -40,6 +45,11 @@ impl Memory {
         }
     }
 
+    /// So little that the kernel may soon choose what it ends.
+    fn is_short(self, total: u64) -> bool {
+        self.left() < (total / 20).max(LEAST_LEFT)
+    }
+
     pub(crate) fn left(self) -> u64 {
         let machine = self.available + self.swap_free;
         self.cgroup.map_or(machine, |cgroup| cgroup.min(machine)) + self.freed
@@ -64,6 +74,22 @@ impl Memory {
                 size(freed)
             ),
         }
+    }
+}
+
+/// Ends when what is left has been too little for two looks in a row.
+pub(crate) async fn memory_short(engine: EngineKind) {
+    let mut short = 0;
+    loop {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = field(&meminfo, "MemTotal");
+        let now = Memory::read(engine);
+        let total = cgroup_limit(engine).map_or(total, |limit| limit.min(total));
+        short = if now.is_short(total) { short + 1 } else { 0 };
+        if short >= 2 {
+            return;
+        }
+        tokio::time::sleep(MEMORY_LOOK).await;
     }
 }
 
@@ -104,19 +130,36 @@ pub(crate) fn memory_verdict(memory: Memory, live: Option<LiveUse>) -> (String, 
 }
 
 fn parse_meminfo(text: &str) -> (u64, u64) {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-            .unwrap_or(0)
-            * 1024
-    };
-    (field("MemAvailable"), field("SwapFree"))
+    (field(text, "MemAvailable"), field(text, "SwapFree"))
+}
+
+/// One line of `/proc/meminfo`, in bytes.
+fn field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Containers are bound by what bounds the whole machine (it may be a container itself), processes
 /// also by the daemon's own cgroup.
 fn cgroup_left(engine: EngineKind) -> Option<u64> {
+    cgroups(engine)
+        .iter()
+        .filter_map(|folder| left_in(folder))
+        .min()
+}
+
+/// The tightest limit, if there is one.
+fn cgroup_limit(engine: EngineKind) -> Option<u64> {
+    cgroups(engine)
+        .iter()
+        .filter_map(|folder| limit_of(folder))
+        .min()
+}
+
+fn cgroups(engine: EngineKind) -> Vec<PathBuf> {
     let mut folders = vec![
         PathBuf::from("/sys/fs/cgroup"),
         PathBuf::from("/sys/fs/cgroup/memory"),
@@ -125,7 +168,7 @@ fn cgroup_left(engine: EngineKind) -> Option<u64> {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         folders.extend(own_cgroups(&own));
     }
-    folders.iter().filter_map(|folder| left_in(folder)).min()
+    folders
 }
 
 /// `/proc/self/cgroup`: v2 `0::/path`, v1 `9:memory:/path`; with all their parents.
@@ -153,14 +196,21 @@ fn own_cgroups(text: &str) -> Vec<PathBuf> {
     folders
 }
 
+fn number(folder: &Path, file: &str) -> Option<u64> {
+    let text = fs::read_to_string(folder.join(file)).ok()?;
+    text.trim().parse().ok()
+}
+
+fn limit_of(folder: &Path) -> Option<u64> {
+    number(folder, "memory.max")
+        .or_else(|| number(folder, "memory.limit_in_bytes"))
+        .filter(|limit| *limit < NO_LIMIT)
+}
+
 fn left_in(folder: &Path) -> Option<u64> {
-    let number = |file: &str| {
-        fs::read_to_string(folder.join(file))
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok())
-    };
-    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
-    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
+    let limit = limit_of(folder)?;
+    let used =
+        number(folder, "memory.current").or_else(|| number(folder, "memory.usage_in_bytes"))?;
     // Page cache goes when memory is wanted.
     let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let cache = stat
@@ -171,7 +221,7 @@ fn left_in(folder: &Path) -> Option<u64> {
         })
         .and_then(|text| text.trim().parse::<u64>().ok())
         .unwrap_or(0);
-    (limit < NO_LIMIT).then(|| limit.saturating_sub(used.saturating_sub(cache)))
+    Some(limit.saturating_sub(used.saturating_sub(cache)))
 }
 
 /// Space of one filesystem in bytes.

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
+use baton_compose::policy::{Overlap, Strategy};
 use baton_compose::project::Notice;
 use baton_compose::{AppName, Color, Project};
 use baton_engine::InstanceState;
 
 use crate::core::{Core, ask};
 use crate::error::DeployError;
-use crate::plan::{DeployKind, Plan};
+use crate::hooks;
+use crate::plan::{DeployKind, Plan, StepName};
 use crate::release::{Release, ReleaseId};
 use crate::running::RunningDeploy;
 use crate::slots::{SlotRole, SlotState};
-use crate::step::Walk;
+use crate::step::{Walk, preflight};
 use crate::store::DeployRow;
-use crate::strategy::blue_green::{self, Way};
-use crate::tail;
+use crate::strategy::{self, Asks, Way};
+use crate::tail::{self, After};
 use crate::work::Work;
 
 /// A plan, and what the walk needs beside it.
@@ -47,6 +49,9 @@ impl Planned {
             previous: self.previous,
             outputs: Default::default(),
             boot: None,
+            keeper: None,
+            served: false,
+            before_switch: None,
             tail: None,
             drained: None,
             moved: Default::default(),
@@ -57,7 +62,14 @@ impl Planned {
 /// Writes the plan. A warm color that it wants back is taken from its tail.
 pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Planned, DeployError> {
     match work {
-        Work::Deploy { project, force, .. } => deploy(core, app, project, force).await,
+        Work::Deploy {
+            project,
+            force,
+            strategy,
+            ..
+        } => deploy(core, app, project, force, strategy).await,
+        Work::Stage { project, force } => stage(core, app, project, force).await,
+        Work::Promote { project, staged } => promote(core, app, project, staged).await,
         Work::Rollback { to, current } => rollback(core, app, to, current).await,
         Work::Switch { to } => switch(core, app, to).await,
         Work::Over => Err(DeployError::Other("it has ended already".to_owned())),
@@ -70,6 +82,7 @@ pub(crate) async fn deploy(
     app: &AppName,
     project: Project,
     force: bool,
+    strategy: Option<Strategy>,
 ) -> Result<Planned, DeployError> {
     core.engine(project.engine)?;
     let release = core.store.next_release(app).await?;
@@ -91,29 +104,162 @@ pub(crate) async fn deploy(
         key: "x-baton.sessions".to_owned(),
         text,
     }));
-    let way = Way {
+    let previous = live.map(|(_, release)| release);
+    let mut way = Way {
         release,
         to,
         from,
-        fetch: true,
-        // What is adopted is drained by the rules of this file.
-        messages: live
-            .as_ref()
-            .map_or(adopt && has_messages(&project), |(_, release)| {
-                has_messages(&release.project)
-            }),
+        strategy: strategy.unwrap_or(project.strategy()),
+        stop_first: stops_first(core, app, &project, previous.as_ref()).await,
+        asks: asks(&project, previous.as_ref()),
     };
+    way.asks.fetch = true;
+    // What is adopted is drained by the rules of this file.
+    way.asks.messages |= adopt && has_messages(&project);
+    notices.extend(settle_strategy(&mut way, adopt, previous.as_ref())?);
     Ok(Planned {
-        plan: blue_green::plan(DeployKind::Deploy, way),
+        plan: strategy::plan(DeployKind::Deploy, way),
         work: Work::Deploy {
             project,
             force,
             adopt,
+            strategy,
         },
         notices,
         release: None,
+        previous,
+    })
+}
+
+/// What stands against the strategy that was asked for: another one takes its place, with a word.
+fn settle_strategy(
+    way: &mut Way,
+    adopt: bool,
+    previous: Option<&Release>,
+) -> Result<Option<Notice>, DeployError> {
+    let adopted = adopt || previous.is_some_and(|release| !release.adopted.is_empty());
+    let notice = |text: &str| {
+        Some(Notice {
+            key: "x-baton.strategy".to_owned(),
+            text: text.to_owned(),
+        })
+    };
+    if way.from.is_none() || way.strategy == Strategy::BlueGreen {
+        return Ok(None);
+    }
+    if way.strategy == Strategy::Rolling && adopted {
+        way.strategy = Strategy::BlueGreen;
+        return Ok(notice(
+            "what plain Compose started is exchanged as a whole: blue-green this time",
+        ));
+    }
+    if way.strategy == Strategy::Canary && way.stop_first {
+        return Err(DeployError::Refused {
+            reason: "a canary needs the old and the new release at once, and `overlap` does not allow it now; use `--strategy blue-green`, or free memory".to_owned(),
+        });
+    }
+    if way.strategy == Strategy::Rolling && way.stop_first {
+        way.strategy = Strategy::BlueGreen;
+        return Ok(notice(
+            "two copies may not run at once (`overlap`): the old color ends first",
+        ));
+    }
+    Ok(None)
+}
+
+/// `overlap`: may two copies run at once, and do they fit?
+async fn stops_first(
+    core: &Core,
+    app: &AppName,
+    project: &Project,
+    live: Option<&Release>,
+) -> bool {
+    match project.overlap() {
+        _ if live.is_none() => false,
+        Overlap::Required => false,
+        Overlap::Preferred => preflight::memory(core, app, project.engine, live)
+            .await
+            .1
+            .is_some(),
+        Overlap::Never => true,
+    }
+}
+
+/// What a deploy of `project` goes through beside its strategy.
+fn asks(project: &Project, old: Option<&Release>) -> Asks {
+    Asks {
+        fetch: false,
+        migrate: project.services.iter().any(|s| s.policy.migrate.is_some()),
+        watch: !project.watch().is_zero(),
+        messages: old.is_some_and(|old| has_messages(&old.project)),
+        before_start: hooks::asked_for(project, StepName::BeforeStart),
+        before_switch: hooks::asked_for(project, StepName::BeforeSwitch),
+        after_switch: hooks::asked_for(project, StepName::AfterSwitch),
+        after_deploy: hooks::asked_for(project, StepName::AfterDeploy),
+    }
+}
+
+/// Into the idle color, for the preview hosts.
+pub(crate) async fn stage(
+    core: &Core,
+    app: &AppName,
+    project: Project,
+    force: bool,
+) -> Result<Planned, DeployError> {
+    core.engine(project.engine)?;
+    let hosts = |service: &baton_compose::Service| {
+        let preview = service.policy.preview.as_ref();
+        preview.is_some_and(|preview| !preview.hosts.is_empty())
+    };
+    if !project.services.iter().any(hosts) {
+        return Err(DeployError::Usage(format!(
+            "{app} has no preview hosts: add `preview: {{ hosts: [test.example.com], environment: {{ … }} }}` to x-baton"
+        )));
+    }
+    let live = core.live_release(app).await?;
+    let mut way = Way {
+        release: core.store.next_release(app).await?,
+        to: live
+            .as_ref()
+            .map_or(Color::Blue, |(color, _)| color.other()),
+        from: None,
+        strategy: Strategy::BlueGreen,
+        stop_first: false,
+        asks: asks(&project, None),
+    };
+    way.asks.fetch = true;
+    Ok(Planned {
+        plan: strategy::plan(DeployKind::Stage, way),
+        notices: project.notices.clone(),
+        work: Work::Stage { project, force },
+        release: None,
         previous: live.map(|(_, release)| release),
     })
+}
+
+/// What is staged goes live: its images, with today's configuration.
+async fn promote(
+    core: &Core,
+    app: &AppName,
+    project: Project,
+    staged: ReleaseId,
+) -> Result<Planned, DeployError> {
+    let mut planned = deploy(core, app, project, true, None).await?;
+    let Work::Deploy { project, .. } = planned.work else {
+        return Err(DeployError::Other(
+            "a promotion is planned as a deploy".to_owned(),
+        ));
+    };
+    planned.work = Work::Promote { project, staged };
+    planned.plan.kind = DeployKind::Promote;
+    planned.notices.push(Notice {
+        key: staged.to_string(),
+        text: format!(
+            "its images, which are staged now, become {}",
+            planned.plan.release
+        ),
+    });
+    Ok(planned)
 }
 
 /// The app gives out a cookie that is known to name sessions in an app's memory, and its file says
@@ -169,18 +315,29 @@ async fn rollback(
         Some(target) => target,
         None => return Err(no_such_release(core, app, wanted).await?),
     };
-    let mut way = Way {
+    // Its migration has run when it was new, and a canary of what was live would be a joke.
+    let way = |of: &Project, stop_first: bool| Way {
         release: wanted,
         to: color.other(),
         from: Some(color),
-        fetch: false,
-        messages: has_messages(&live.project),
+        strategy: match of.strategy() {
+            Strategy::Canary => Strategy::BlueGreen,
+            _ if !live.adopted.is_empty() => Strategy::BlueGreen,
+            strategy => strategy,
+        },
+        stop_first,
+        asks: Asks {
+            migrate: false,
+            ..asks(of, Some(&live))
+        },
     };
-    if current.is_some() {
+    if let Some(project) = &current {
+        let stop_first = stops_first(core, app, project, Some(&live)).await;
+        let mut way = way(project, stop_first);
         way.release = core.store.next_release(app).await?;
-        way.fetch = true;
+        way.asks.fetch = true;
         return Ok(Planned {
-            plan: blue_green::plan(DeployKind::RollbackBoot, way),
+            plan: strategy::plan(DeployKind::RollbackBoot, way),
             notices: current.iter().flat_map(|p| p.notices.clone()).collect(),
             work: Work::Rollback {
                 to: Some(wanted),
@@ -201,8 +358,9 @@ async fn rollback(
     } else {
         DeployKind::RollbackBoot
     };
+    let stop_first = kind.boots() && stops_first(core, app, &target.project, Some(&live)).await;
     Ok(Planned {
-        plan: blue_green::plan(kind, way),
+        plan: strategy::plan(kind, way(&target.project, stop_first)),
         work: Work::Rollback {
             to: Some(wanted),
             current: None,
@@ -268,11 +426,12 @@ async fn switch(core: &Core, app: &AppName, to: Option<Color>) -> Result<Planned
         release: target.id,
         to,
         from: Some(color),
-        fetch: false,
-        messages: has_messages(&live.project),
+        strategy: Strategy::BlueGreen,
+        stop_first: false,
+        asks: asks(&target.project, Some(&live)),
     };
     Ok(Planned {
-        plan: blue_green::plan(DeployKind::Switch, way),
+        plan: strategy::plan(DeployKind::Switch, way),
         work: Work::Switch { to: Some(to) },
         notices: Vec::new(),
         release: Some(target),
@@ -323,7 +482,8 @@ pub(crate) async fn planned_before(
     };
     let release = core.store.release(&row.app, plan.release).await?;
     let mut previous = None;
-    if let Some(from) = plan.from {
+    // A stage takes nothing from what is live.
+    if let Some(from) = plan.from.or((!plan.switches()).then(|| plan.to.other())) {
         let slot = core.store.slot(&row.app, from).await?;
         if let Some(id) = slot.release {
             previous = core.store.release(&row.app, id).await?;
@@ -343,7 +503,7 @@ pub(crate) async fn give_back(core: &Arc<Core>, planned: &Planned, app: &AppName
     if matches!(
         planned.plan.kind,
         DeployKind::RollbackWarm | DeployKind::Switch
-    ) && let Err(error) = tail::linger(core, app, planned.plan.to, deploy).await
+    ) && let Err(error) = tail::linger(core, app, planned.plan.to, deploy, After::Warm).await
     {
         tracing::warn!(%app, "{error}");
     }

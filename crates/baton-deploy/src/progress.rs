@@ -2,8 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::figures::SideFigures;
 use crate::outcome::Outcome;
 use crate::plan::{Plan, StepName};
+use crate::slots::Weight;
+
+/// The two sides of a canary since its weight was set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CanaryProgress {
+    /// Percent of the clients that have the new release.
+    pub weight: Weight,
+    pub steps: Vec<u8>,
+    pub old: SideFigures,
+    pub new: SideFigures,
+    /// Against the new release: from 100 on it is taken back.
+    pub evidence: f64,
+    /// What a person has to do, if time alone does not lead on.
+    pub waits_for: Option<String>,
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -26,6 +42,8 @@ pub enum Progress {
         step: StepName,
         text: String,
     },
+    /// How a canary goes, while it does. Only the latest is kept for whoever attaches.
+    Canary(CanaryProgress),
     StepSucceeded {
         step: StepName,
         ms: u64,

@@ -4,7 +4,8 @@ use baton_compose::Color;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::plan::{DeployKind, StepName};
+pub use crate::figures::SideFigures;
+use crate::plan::{DeployKind, StepName, Strategy};
 use crate::release::ReleaseId;
 use crate::router::StreamFigures;
 
@@ -13,11 +14,16 @@ pub struct Receipt {
     pub deploy: i64,
     pub app: String,
     pub kind: DeployKind,
+    #[serde(default)]
+    pub strategy: Strategy,
     pub release: ReleaseId,
     pub previous: Option<ReleaseId>,
     pub color: Color,
     /// `live`, `failed`, `cancelled`, `taken back`.
     pub outcome: String,
+    /// Why it did not stay, with its numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
@@ -43,8 +49,21 @@ pub struct Receipt {
     /// Time from the first to the last step, and each step's own, in milliseconds.
     pub duration_ms: u64,
     pub steps: Vec<StepTime>,
+    /// What *watch* has compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watched>,
     /// What memory the two colors used at most, in bytes.
     pub memory: Vec<(Color, u64)>,
+}
+
+/// The new release against the time before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// How long it was watched.
+    pub seconds: u64,
+    pub before: SideFigures,
+    pub after: SideFigures,
 }
 
 /// Messages of Redis Streams that the old color had when the deploy switched (Streams.md §3).

@@ -11,18 +11,19 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::core::Core;
 use crate::error::DeployError;
-use crate::journal::EntryKind;
+use crate::journal::{Entry, EntryKind};
+use crate::lock::Held;
 use crate::outcome::{ExitCode, Outcome};
 use crate::plan::StepName;
 use crate::planning;
 use crate::progress::Progress;
 use crate::routes::Live;
 use crate::run;
-use crate::running::RunningDeploy;
+use crate::running::{RunningDeploy, Tail};
 use crate::slots::SlotRole;
-use crate::step::Walk;
+use crate::step::{StepError, Walk};
 use crate::store::{DeployRow, Phase};
-use crate::tail;
+use crate::tail::{self, After};
 
 /// Publishes the live color of every app. An engine that does not answer leaves its apps at
 /// the addresses where they were served last, if the machine was not started anew since.
@@ -64,7 +65,28 @@ async fn read_live(core: &Core, app: &AppName) -> Result<Option<Live>, DeployErr
         }
     };
     let held = core.store.paused(app).await?;
-    Ok(Some(Live::new(&release, color, &instances).held(held)))
+    let beside = rolled(core, app, color.other()).await?;
+    let live = Live::new(&release, color, &instances).with(&beside);
+    Ok(Some(live.held(held)))
+}
+
+/// What a rolling deploy had exchanged already: the old instances alone may be too few.
+async fn rolled(core: &Core, app: &AppName, color: Color) -> Result<Vec<Instance>, DeployError> {
+    let slot = core.store.slot(app, color).await?;
+    if slot.role != SlotRole::Candidate {
+        return Ok(Vec::new());
+    }
+    let mut there = core.store.routed(app, color, &core.boot).await?;
+    let release = match slot.release {
+        Some(id) => core.store.release(app, id).await?,
+        None => None,
+    };
+    if let Some(release) = release
+        && let Ok(running) = core.running_instances(&release, color).await
+    {
+        there.retain(|instance| running.iter().any(|now| now.id == instance.id));
+    }
+    Ok(there)
 }
 
 /// Registers what is unfinished and works it off in the background, one app after the other's own.
@@ -79,18 +101,30 @@ pub(crate) async fn unfinished(core: &Arc<Core>) -> Result<(), DeployError> {
     for (app, rows) in by_app {
         let (heads, tails): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.phase != Phase::Tail);
+        let (backs, heads): (Vec<_>, Vec<_>) =
+            heads.into_iter().partition(|row| row.phase == Phase::Back);
         // Commands may attach again as soon as `open` returns, and no new deploy comes between.
         let heads: Vec<_> = heads
             .into_iter()
             .map(|row| (known(core, &row), row))
             .collect();
+        let backs: Vec<_> = backs
+            .into_iter()
+            .map(|row| (known(core, &row), row))
+            .collect();
+        let tails: Vec<_> = tails
+            .into_iter()
+            .map(|row| (known(core, &row), row))
+            .collect();
+        // A command still waits for one that has switched and not been watched.
+        let unwatched = tails.iter().find(|(_, row)| row.outcome.is_none());
         let lock = heads
             .first()
+            .or(unwatched)
             .and_then(|(deploy, _)| core.locks.try_take(deploy).ok());
         let tails: Vec<_> = tails
             .into_iter()
-            .map(|row| {
-                let deploy = known(core, &row);
+            .map(|(deploy, row)| {
                 let from = row.plan.as_ref().and_then(|plan| plan.from);
                 let tail = from.map(|from| core.begin_tail(&app, row.id, from));
                 (deploy, tail, row)
@@ -101,17 +135,21 @@ pub(crate) async fn unfinished(core: &Arc<Core>) -> Result<(), DeployError> {
             for (deploy, row) in heads {
                 back(&inner, deploy, row).await;
             }
-            drop(lock);
+            for (deploy, row) in backs {
+                taken_back(&inner, deploy, row).await;
+            }
+            let mut lock = lock.filter(|_| tails.iter().any(|(_, _, row)| row.outcome.is_none()));
             let tails_of: Vec<_> = tails
                 .iter()
                 .filter_map(|(_, tail, _)| tail.clone())
                 .collect();
             for (deploy, tail, row) in tails {
-                forward(&inner, deploy, tail, row).await;
+                forward(&inner, deploy, tail, row, lock.take()).await;
             }
             if tails_of.is_empty() {
                 sweep(&inner, &app).await;
             }
+            inner.wake(&app);
         });
     }
     Ok(())
@@ -180,29 +218,66 @@ async fn back(core: &Arc<Core>, deploy: Arc<RunningDeploy>, row: DeployRow) {
     core.unregister(&deploy);
 }
 
-/// It had switched: what is left of it is done.
+/// It had been taken back after its switch: what was live before is, and the color that was left ends.
+async fn taken_back(core: &Arc<Core>, deploy: Arc<RunningDeploy>, row: DeployRow) {
+    let reason = match core.store.entries(row.id).await {
+        Ok(entries) => why_back(&entries),
+        Err(_) => None,
+    };
+    let live = core.routes.live(&row.app).await;
+    let outcome = Outcome {
+        ok: false,
+        exit_code: ExitCode::TakenBack,
+        app: row.app.to_string(),
+        deploy: Some(row.id),
+        release: row.plan.as_ref().map(|plan| plan.release),
+        live: live.map(|live| live.color),
+        message: reason.unwrap_or_else(|| "it was taken back".to_owned()),
+        failure: None,
+        receipt: None,
+    };
+    if let Err(error) = core.store.set_outcome(row.id, &outcome, true).await {
+        tracing::error!(deploy = row.id, "{error}");
+    }
+    if let Some(plan) = &row.plan
+        && let Err(error) = tail::linger(core, &row.app, plan.to, row.id, After::End).await
+    {
+        tracing::error!(deploy = row.id, "{error}");
+    }
+    deploy.finish(outcome);
+    core.unregister(&deploy);
+}
+
+/// Why *watch* wanted it back; None when it did not.
+fn why_back(entries: &[Entry]) -> Option<String> {
+    let mut of_watch = entries.iter().filter(|entry| entry.step == StepName::Watch);
+    match &of_watch.next_back()?.kind {
+        EntryKind::Failed { error } => Some(error.clone()),
+        _ => None,
+    }
+}
+
+/// It had switched: what is left of it is done. `lock`: its command still waits for it.
 async fn forward(
     core: &Arc<Core>,
     deploy: Arc<RunningDeploy>,
-    tail: Option<Arc<crate::running::Tail>>,
+    tail: Option<Arc<Tail>>,
     row: DeployRow,
+    lock: Option<Held>,
 ) {
     match walk(core, &deploy, &row).await {
         Ok(Some(mut walk)) => {
             walk.tail = tail.clone();
-            if let Some(outcome) = row.outcome.clone() {
-                deploy.finish(outcome);
-            } else {
-                let outcome = run::live_outcome(&walk).await;
-                if let Err(error) = core.store.set_outcome(row.id, &outcome, false).await {
-                    tracing::error!(deploy = row.id, "{error}");
+            match row.outcome.clone() {
+                Some(outcome) => deploy.finish(outcome),
+                None => {
+                    if !finish_head(&mut walk).await {
+                        core.unregister(&deploy);
+                        return;
+                    }
                 }
-                deploy.finish(outcome);
             }
-            if !walk.outputs.contains_key(&StepName::Switch) {
-                // Committed, but perhaps not told to the engine and the workers.
-                run::again(&mut walk, StepName::Switch).await;
-            }
+            drop(lock);
             run::tail_of(walk).await;
         }
         Ok(None) => {}
@@ -212,6 +287,33 @@ async fn forward(
         core.end_tail(&row.app, &tail);
     }
     core.unregister(&deploy);
+}
+
+/// The rest of what the command waits for; false when the deploy was taken back.
+async fn finish_head(walk: &mut Walk) -> bool {
+    let entries = walk.core.store.entries(walk.deploy.id).await;
+    let result = match why_back(&entries.unwrap_or_default()) {
+        Some(message) => Err(StepError::Worse {
+            message,
+            failure: None,
+        }),
+        None => run::rest_of_head(walk).await,
+    };
+    let (outcome, goes_on) = match result {
+        Err(worse @ StepError::Worse { .. }) => run::way_back(walk, worse).await,
+        _ => (run::live_outcome(walk).await, true),
+    };
+    let deploy = Arc::clone(&walk.deploy);
+    let written = walk
+        .core
+        .store
+        .set_outcome(deploy.id, &outcome, !goes_on)
+        .await;
+    if let Err(error) = written {
+        tracing::error!(deploy = deploy.id, "{error}");
+    }
+    deploy.finish(outcome);
+    goes_on
 }
 
 /// A color that runs and belongs to no deploy any more.
@@ -224,10 +326,15 @@ async fn sweep(core: &Arc<Core>, app: &AppName) {
             slot.role,
             SlotRole::Candidate | SlotRole::Draining | SlotRole::Warm
         );
+        // A candidate has never been worth a rollback.
+        let after = match slot.role {
+            SlotRole::Candidate => After::End,
+            _ => After::Warm,
+        };
         if stray
             && core.tail(app).is_none()
             && core.locks.holder(app).is_none()
-            && let Err(error) = tail::linger(core, app, color, 0).await
+            && let Err(error) = tail::linger(core, app, color, 0, after).await
         {
             tracing::warn!(%app, %color, "{error}");
         }

@@ -103,12 +103,26 @@ impl Release {
             .collect()
     }
 
-    /// What starts before the switch: all but workers whose old one is stopped first.
-    pub(crate) fn before_switch(&self) -> Vec<String> {
+    /// What starts before the switch: all but workers whose old one is stopped first. A preview has
+    /// only what its file says of one.
+    pub(crate) fn before_switch(&self, role: Role) -> Vec<String> {
         self.project
             .services
             .iter()
-            .filter(|service| service.policy.worker != Some(Worker::StopFirst))
+            .filter(|service| match role {
+                Role::Live => service.policy.worker != Some(Worker::StopFirst),
+                Role::Preview => service.starts_in(role),
+            })
+            .map(|service| service.name.clone())
+            .collect()
+    }
+
+    /// All that runs in a role, workers included.
+    pub(crate) fn services_as(&self, role: Role) -> Vec<String> {
+        self.project
+            .services
+            .iter()
+            .filter(|service| service.starts_in(role))
             .map(|service| service.name.clone())
             .collect()
     }

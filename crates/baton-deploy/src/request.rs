@@ -7,11 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Strategy;
 use crate::release::ReleaseId;
+use crate::slots::Weight;
 
-/// `baton deploy`. The daemon answers with a deploy id and waits, in the step *fetch*, for the images.
+/// What becomes of a project that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// It goes live.
+    #[default]
+    Deploy,
+    /// It is put on the preview hosts.
+    Stage,
+    /// The images of the staged release go live with this project's configuration.
+    Promote,
+}
+
+/// `baton deploy`, `baton stage`, `baton promote`. The daemon answers with a deploy id and waits, in the step *fetch*, for the images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeployRequest {
     pub project: Project,
+    #[serde(default)]
+    pub intent: Intent,
+    /// In place of what the file says.
     pub strategy: Option<Strategy>,
     /// Deploy even if image and configuration are what is live now.
     pub force: bool,
@@ -41,4 +58,18 @@ pub struct SwitchRequest {
     pub to: Option<Color>,
     pub wait_lock: Option<Duration>,
     pub by: Option<String>,
+}
+
+/// `baton canary set/hold/resume/abort`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// So many percent of the clients, until `resume`; 100 is the switch.
+    Set(Weight),
+    /// No further step.
+    Hold,
+    /// On with the steps, or past what the running one waits for.
+    Resume,
+    /// Taken back.
+    Abort,
 }

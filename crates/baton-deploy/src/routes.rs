@@ -10,7 +10,8 @@ use tokio::sync::Mutex;
 
 use crate::error::DeployError;
 use crate::release::{Release, ReleaseId};
-use crate::router::{RouteConflict, Router, ServiceRoute};
+use crate::router::{Page, RouteConflict, Router, ServiceRoute, Split};
+use crate::slots::Weight;
 
 /// What is live of one app, and where it serves.
 #[derive(Debug, Clone)]
@@ -22,6 +23,88 @@ pub(crate) struct Live {
     instances: Vec<Instance>,
     beside: Beside,
     held: bool,
+    /// A share of the clients goes to the other color.
+    canary: Option<Split>,
+    /// It was stopped first: requests and event streams wait for what comes.
+    stopped: bool,
+}
+
+/// What the preview hosts of an app reach.
+#[derive(Debug, Clone)]
+pub(crate) struct Previewed {
+    /// By service, with the preview's hosts and access.
+    services: Vec<(String, Arc<Policy>)>,
+    instances: Vec<Instance>,
+    /// Said in place of a release.
+    page: Option<Page>,
+}
+
+impl Previewed {
+    /// A staged release.
+    pub(crate) fn new(release: &Release, instances: &[Instance]) -> Previewed {
+        Previewed {
+            services: previews(release),
+            instances: addressed(instances),
+            page: None,
+        }
+    }
+
+    /// Nothing to reach: `release` says which hosts there would be, `page` why.
+    pub(crate) fn nothing(release: &Release, page: Page) -> Previewed {
+        Previewed {
+            services: previews(release),
+            instances: Vec::new(),
+            page: Some(page),
+        }
+    }
+
+    pub(crate) fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// Would another route table come of it?
+    pub(crate) fn differs(&self, other: &Previewed) -> bool {
+        (&self.services, &self.instances, &self.page)
+            != (&other.services, &other.instances, &other.page)
+    }
+
+    fn routes<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = ServiceRoute> + 'a {
+        self.services.iter().map(|(service, policy)| {
+            let own = self.instances.iter().filter(|i| i.service == *service);
+            let instances: Vec<_> = own.cloned().collect();
+            ServiceRoute {
+                app: app.clone(),
+                service: service.clone(),
+                policy: Arc::clone(policy),
+                color: None,
+                halves: instances.clone(),
+                instances,
+                pinned: Vec::new(),
+                held: false,
+                role: Role::Preview,
+                split: None,
+                streams_wait: false,
+                page: self.page.clone(),
+            }
+        })
+    }
+}
+
+/// The services that have preview hosts, as those hosts serve them.
+fn previews(release: &Release) -> Vec<(String, Arc<Policy>)> {
+    let routed = release.routed().filter_map(|service| {
+        let preview = service.policy.preview.as_ref()?;
+        let policy = Policy {
+            hosts: preview.hosts.clone(),
+            basic_auth: preview.basic_auth.clone(),
+            allow: preview.allow.clone(),
+            ..service.policy.clone()
+        };
+        Some((service.name.clone(), Arc::new(policy)))
+    });
+    routed
+        .filter(|(_, policy)| !policy.hosts.is_empty())
+        .collect()
 }
 
 /// The other color while it has event streams, too: a candidate before its switch, or an old color
@@ -74,7 +157,15 @@ impl Live {
             instances: addressed(instances),
             beside: Beside::default(),
             held: false,
+            canary: None,
+            stopped: false,
         }
+    }
+
+    /// Instances of another color that serve as well, as a rolling deploy has them.
+    pub(crate) fn with(mut self, instances: &[Instance]) -> Live {
+        self.instances.extend(addressed(instances));
+        self
     }
 
     pub(crate) fn held(mut self, held: bool) -> Live {
@@ -89,6 +180,23 @@ impl Live {
 
     pub(crate) fn instances(&self) -> &[Instance] {
         &self.instances
+    }
+
+    /// Its instances are yet to come: requests and event streams wait for them.
+    pub(crate) fn stopped(mut self, stopped: bool) -> Live {
+        self.stopped = stopped;
+        self
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Percent of the clients that the other color has.
+    pub(crate) fn canary_weight(&self) -> Weight {
+        self.canary
+            .as_ref()
+            .map_or(Weight::NONE, |split| split.weight)
     }
 
     fn routes<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = ServiceRoute> + 'a {
@@ -114,17 +222,24 @@ impl Live {
                 } else {
                     Vec::new()
                 },
-                held: self.held,
+                held: self.held || self.stopped,
                 role: Role::Live,
-                split: None,
-                streams_wait: false,
+                split: self.canary.as_ref().map(|split| Split {
+                    instances: of(&split.instances),
+                    ..split.clone()
+                }),
+                streams_wait: self.stopped,
                 page: None,
             }
         })
     }
 }
 
-type Table = BTreeMap<AppName, Live>;
+#[derive(Debug, Clone, Default)]
+struct Table {
+    live: BTreeMap<AppName, Live>,
+    previews: BTreeMap<AppName, Previewed>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -134,9 +249,9 @@ pub(crate) struct Routes {
 }
 
 fn flat(table: &Table) -> Vec<ServiceRoute> {
-    table
-        .iter()
-        .flat_map(|(app, live)| live.routes(app))
+    let live = table.live.iter().flat_map(|(app, live)| live.routes(app));
+    let previews = table.previews.iter();
+    live.chain(previews.flat_map(|(app, previewed)| previewed.routes(app)))
         .collect()
 }
 
@@ -144,7 +259,7 @@ impl Routes {
     pub(crate) fn new(router: Arc<dyn Router>) -> Routes {
         Routes {
             router,
-            table: Mutex::new(Table::new()),
+            table: Mutex::default(),
         }
     }
 
@@ -153,13 +268,19 @@ impl Routes {
     }
 
     pub(crate) async fn live(&self, app: &AppName) -> Option<Live> {
-        self.table.lock().await.get(app).cloned()
+        self.table.lock().await.live.get(app).cloned()
     }
 
     /// Would these be taken, in place of what `app` has now?
-    pub(crate) async fn check(&self, app: &AppName, live: Live) -> Result<(), RouteConflict> {
+    pub(crate) async fn check(
+        &self,
+        app: &AppName,
+        live: Live,
+        previewed: Previewed,
+    ) -> Result<(), RouteConflict> {
         let mut table = self.table.lock().await.clone();
-        table.insert(app.clone(), live);
+        table.live.insert(app.clone(), live);
+        table.previews.insert(app.clone(), previewed);
         self.router.check(&flat(&table))
     }
 
@@ -173,7 +294,7 @@ impl Routes {
     ) -> Result<(), DeployError> {
         let mut table = self.table.lock().await;
         let mut next = table.clone();
-        next.insert(app.clone(), live);
+        next.live.insert(app.clone(), live);
         let routes = flat(&next);
         self.router.check(&routes)?;
         commit.await?;
@@ -188,7 +309,7 @@ impl Routes {
         change: impl FnOnce(&mut Live) -> bool,
     ) -> Result<bool, RouteConflict> {
         let mut table = self.table.lock().await;
-        let Some(live) = table.get_mut(app) else {
+        let Some(live) = table.live.get_mut(app) else {
             return Ok(false);
         };
         if !change(live) {
@@ -201,8 +322,109 @@ impl Routes {
     /// Publishes an app as it is, in place of what it had.
     pub(crate) async fn set(&self, app: &AppName, live: Live) -> Result<(), RouteConflict> {
         let mut table = self.table.lock().await;
-        table.insert(app.clone(), live);
+        table.live.insert(app.clone(), live);
         self.router.publish(&flat(&table)).await
+    }
+
+    pub(crate) async fn previewed(&self, app: &AppName) -> Option<Previewed> {
+        self.table.lock().await.previews.get(app).cloned()
+    }
+
+    /// What the preview hosts reach from now on, once `commit` has succeeded. A preview that collides
+    /// with another app's hosts is not taken.
+    pub(crate) async fn preview(
+        &self,
+        app: &AppName,
+        previewed: Previewed,
+        commit: BoxFuture<'_, Result<(), DeployError>>,
+    ) -> Result<(), DeployError> {
+        let mut table = self.table.lock().await;
+        let mut next = table.clone();
+        next.previews.insert(app.clone(), previewed);
+        let routes = flat(&next);
+        self.router.check(&routes)?;
+        commit.await?;
+        *table = next;
+        Ok(self.router.publish(&routes).await?)
+    }
+
+    /// A share of the clients goes to the other color, or (None) to nobody but the live one.
+    pub(crate) async fn canary(
+        &self,
+        app: &AppName,
+        live: Color,
+        split: Option<Split>,
+    ) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            let changes = now.color == live;
+            if changes {
+                now.canary = split;
+            }
+            changes
+        })
+        .await
+    }
+
+    /// Stop-first: nothing of the live color takes requests any more, and what comes is waited for.
+    /// `halves`: event streams still hear these.
+    pub(crate) async fn stop(&self, app: &AppName, halves: Beside) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            now.instances.clear();
+            now.beside = halves;
+            now.stopped = true;
+            true
+        })
+        .await
+    }
+
+    /// The live color comes back; its keeper routes its instances.
+    pub(crate) async fn unstop(&self, app: &AppName) -> Result<bool, RouteConflict> {
+        self.change(app, |now| std::mem::replace(&mut now.stopped, false))
+            .await
+    }
+
+    /// Instances of the next release serve beside those of the live color.
+    pub(crate) async fn add(
+        &self,
+        app: &AppName,
+        live: Color,
+        instances: &[Instance],
+    ) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            let known = |new: &Instance| now.instances.iter().any(|i| i.id == new.id);
+            let new: Vec<_> = addressed(instances)
+                .into_iter()
+                .filter(|new| !known(new))
+                .collect();
+            let changes = now.color == live && !new.is_empty();
+            if changes {
+                // What serves is heard anyway.
+                let serves = |heard: &Instance| new.iter().any(|i| i.id == heard.id);
+                now.beside.instances.retain(|heard| !serves(heard));
+                now.instances.extend(new);
+            }
+            changes
+        })
+        .await
+    }
+
+    /// Takes instances out of the choice; event streams still hear them.
+    pub(crate) async fn leave(
+        &self,
+        app: &AppName,
+        ids: &[InstanceId],
+    ) -> Result<bool, RouteConflict> {
+        self.change(app, |now| {
+            let (leaving, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut now.instances)
+                .into_iter()
+                .partition(|instance| ids.contains(&instance.id));
+            now.instances = staying;
+            let changes = !leaving.is_empty();
+            now.beside.instances.extend(leaving);
+            now.beside.streams |= changes;
+            changes
+        })
+        .await
     }
 
     pub(crate) async fn hold(&self, app: &AppName, held: bool) -> Result<(), RouteConflict> {
@@ -214,7 +436,8 @@ impl Routes {
     /// The app takes no requests any more; returns what served it.
     pub(crate) async fn remove(&self, app: &AppName) -> Result<Option<Live>, RouteConflict> {
         let mut table = self.table.lock().await;
-        let removed = table.remove(app);
+        table.previews.remove(app);
+        let removed = table.live.remove(app);
         self.router.publish(&flat(&table)).await?;
         Ok(removed)
     }
@@ -253,12 +476,36 @@ impl Routes {
         id: &InstanceId,
     ) -> Result<bool, RouteConflict> {
         self.change(app, |live| {
-            let before = live.instances.len() + live.beside.instances.len();
-            live.instances.retain(|instance| instance.id != *id);
-            live.beside.instances.retain(|instance| instance.id != *id);
-            live.instances.len() + live.beside.instances.len() != before
+            let mut found = false;
+            let canary = live.canary.as_mut().map(|split| &mut split.instances);
+            let all = [&mut live.instances, &mut live.beside.instances];
+            for instances in all.into_iter().chain(canary) {
+                let before = instances.len();
+                instances.retain(|instance| instance.id != *id);
+                found |= instances.len() != before;
+            }
+            found
         })
         .await
+    }
+
+    /// The same for what a preview has.
+    pub(crate) async fn unroute_preview(
+        &self,
+        app: &AppName,
+        id: &InstanceId,
+    ) -> Result<bool, RouteConflict> {
+        let mut table = self.table.lock().await;
+        let Some(previewed) = table.previews.get_mut(app) else {
+            return Ok(false);
+        };
+        let before = previewed.instances.len();
+        previewed.instances.retain(|instance| instance.id != *id);
+        if previewed.instances.len() == before {
+            return Ok(false);
+        }
+        self.router.publish(&flat(&table)).await?;
+        Ok(true)
     }
 
     /// Puts an instance of the live color in, in place of an earlier life of it. Nothing when `color`
@@ -280,6 +527,8 @@ impl Routes {
                 (&other.service, other.replica) != (&instance.service, instance.replica)
             });
             live.instances.push(instance.clone());
+            // What was waited for is here.
+            live.stopped = false;
             true
         })
         .await

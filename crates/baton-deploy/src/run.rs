@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::running::{Hurry, RunningDeploy};
 use crate::step::{self, StepError, Walk, receipt};
 use crate::store::{DeployRow, Phase};
-use crate::tail;
+use crate::tail::{self, After};
 
 /// An undo that fails (an engine that does not answer) is tried so often.
 const UNDO_TRIES: u32 = 3;
@@ -105,28 +105,73 @@ async fn command(mut walk: Walk, lock: Option<Held>) {
             "a step panicked; the daemon's log says where".to_owned(),
         ))),
     };
-    let switched = is_switched(&walk).await;
-    let outcome = if switched {
-        live_outcome(&walk).await
-    } else {
-        let error = result.err().unwrap_or_else(|| {
-            StepError::Error(DeployError::Other("the switch was not written".to_owned()))
-        });
-        take_back(&mut walk).await;
-        failed_outcome(&walk, error).await
-    };
+    let (outcome, goes_on) = ended(&mut walk, result).await;
     let (core, deploy) = (Arc::clone(&walk.core), Arc::clone(&walk.deploy));
-    let tail = walk.plan.from.filter(|_| switched).map(|from| {
-        // Before the lock is free: the next deploy must find it.
-        core.begin_tail(&deploy.app, deploy.id, from)
-    });
-    walk.tail = tail;
-    close(&core, &deploy, outcome, !switched).await;
+    walk.keeper = None;
+    close(&core, &deploy, outcome, !goes_on).await;
     drop(lock);
-    if switched {
+    if goes_on {
         tail_of(walk).await;
     }
     core.unregister(&deploy);
+    // A preview that made room may come back.
+    core.wake(&deploy.app);
+}
+
+/// How the head ended, and whether a tail follows. What is not to stay is taken back here.
+async fn ended(walk: &mut Walk, result: Result<(), StepError>) -> (Outcome, bool) {
+    if is_switched(walk).await {
+        return match result {
+            Err(worse @ StepError::Worse { .. }) => way_back(walk, worse).await,
+            Ok(()) | Err(_) => (live_outcome(walk).await, true),
+        };
+    }
+    let error = result.err().unwrap_or_else(|| {
+        StepError::Error(DeployError::Other("the switch was not written".to_owned()))
+    });
+    take_back(walk).await;
+    (failed_outcome(walk, error).await, false)
+}
+
+/// After the switch. What cannot be taken back stays live, and says so.
+pub(crate) async fn way_back(walk: &mut Walk, worse: StepError) -> (Outcome, bool) {
+    write(walk, StepName::Switch, &EntryKind::UndoStarted).await;
+    walk.deploy.feed.tell(Progress::UndoStarted {
+        step: StepName::Switch,
+    });
+    match step::way_back(walk).await {
+        Ok(()) => {
+            write(walk, StepName::Switch, &EntryKind::UndoFinished).await;
+            walk.deploy.feed.tell(Progress::UndoFinished {
+                step: StepName::Switch,
+            });
+            walk.served = true;
+            (failed_outcome(walk, worse).await, false)
+        }
+        Err(error) => {
+            let error = error.to_string();
+            write(
+                walk,
+                StepName::Switch,
+                &EntryKind::UndoFailed {
+                    error: error.clone(),
+                },
+            )
+            .await;
+            walk.deploy.feed.tell(Progress::UndoFailed {
+                step: StepName::Switch,
+                error: error.clone(),
+            });
+            let mut outcome = live_outcome(walk).await;
+            outcome.ok = false;
+            outcome.exit_code = ExitCode::Error;
+            outcome.message = format!(
+                "{}; it could not be taken back: {error}; `baton rollback` tries again",
+                worse.text()
+            );
+            (outcome, true)
+        }
+    }
 }
 
 /// Tells the command how its part ended, and writes it down.
@@ -161,25 +206,31 @@ async fn is_switched(walk: &Walk) -> bool {
     }
 }
 
+/// What the command waits for. After the switch only *watch* leads back: what else fails there is a
+/// warning, and made up for elsewhere.
 async fn head(walk: &mut Walk) -> Result<(), StepError> {
-    for step in walk.plan.steps.clone() {
-        if walk.deploy.is_cancelled() {
+    let mut committed = false;
+    for step in walk.plan.steps[..walk.plan.head()].to_vec() {
+        if walk.outputs.contains_key(&step) {
+            committed |= step.commits();
+            continue;
+        }
+        if !committed && walk.deploy.is_cancelled() {
             return Err(StepError::Cancelled("cancelled".to_owned()));
         }
-        if let Err(error) = journaled(walk, step).await {
-            // After the commit there is no way back: what is missing is made up for elsewhere.
-            if step == StepName::Switch && is_switched(walk).await {
-                let text = format!("after the switch: {}", error.text());
+        let result = journaled(walk, step).await;
+        committed |= step.commits() && (result.is_ok() || is_switched(walk).await);
+        match result {
+            Ok(()) => {}
+            Err(error) if committed && !matches!(error, StepError::Worse { .. }) => {
+                let text = format!("after the switch: {step}: {}", error.text());
+                walk.note(step, format!("warning: {text}"));
                 walk.core
                     .event(Some(&walk.deploy.app), "warning", text)
                     .await;
                 walk.core.wake(&walk.deploy.app);
-                return Ok(());
             }
-            return Err(error);
-        }
-        if step == StepName::Switch {
-            return Ok(());
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -229,15 +280,21 @@ async fn journaled(walk: &mut Walk, step: StepName) -> Result<(), StepError> {
     }
 }
 
-/// A step that a crash interrupted after the switch was committed.
-pub(crate) async fn again(walk: &mut Walk, step: StepName) {
-    if let Err(error) = journaled(walk, step).await {
-        let text = format!("deploy {}, {step}: {}", walk.deploy.id, error.text());
-        walk.core
-            .event(Some(&walk.deploy.app), "warning", text)
-            .await;
-        walk.core.wake(&walk.deploy.app);
+/// After a crash: the switch is committed, but perhaps not told to the engine and the workers.
+pub(crate) async fn rest_of_head(walk: &mut Walk) -> Result<(), StepError> {
+    let commit = walk.plan.steps.iter().copied().find(|step| step.commits());
+    if let Some(step) = commit.filter(|step| !walk.outputs.contains_key(step)) {
+        if let Err(error) = journaled(walk, step).await {
+            let text = format!("deploy {}, {step}: {}", walk.deploy.id, error.text());
+            walk.core
+                .event(Some(&walk.deploy.app), "warning", text)
+                .await;
+            walk.core.wake(&walk.deploy.app);
+            walk.outputs.insert(step, serde_json::json!({}));
+        }
+        walk.keeper = None;
     }
+    head(walk).await
 }
 
 /// Undoes every step that was started, last one first.
@@ -261,7 +318,8 @@ pub(crate) async fn take_back(walk: &mut Walk) {
         .steps
         .iter()
         .copied()
-        .take_while(|step| *step != StepName::Switch)
+        .take_while(|step| !step.commits())
+        .chain([StepName::Switch])
         .filter(|step| started(*step))
         .collect();
     for step in steps.into_iter().rev() {
@@ -308,7 +366,7 @@ async fn undo(walk: &mut Walk, step: StepName) {
             // Someone has to end it once the engine answers again.
             if step == StepName::Start
                 && let Err(error) =
-                    tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, id).await
+                    tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, id, After::End).await
             {
                 tracing::error!(deploy = id, %step, "{error}");
             }
@@ -330,16 +388,34 @@ pub(crate) async fn live_outcome(walk: &Walk) -> Outcome {
         app: walk.deploy.app.to_string(),
         deploy: Some(walk.deploy.id),
         release: Some(walk.plan.release),
-        live: Some(walk.plan.to),
-        message: match walk.old() {
-            Some((color, old)) => format!(
+        live: if walk.plan.switches() {
+            Some(walk.plan.to)
+        } else {
+            walk.core
+                .routes
+                .live(&walk.deploy.app)
+                .await
+                .map(|live| live.color)
+        },
+        message: match (walk.old(), &walk.release) {
+            (_, Some(release)) if !walk.plan.switches() => format!(
+                "{} is staged ({}) at {}",
+                walk.plan.release,
+                walk.plan.to,
+                step::serve_preview::hosts(release).join(", ")
+            ),
+            (Some((color, old)), _) => format!(
                 "{} is live ({}); {} ({color}) drains",
                 walk.plan.release, walk.plan.to, old.id
             ),
-            None => format!("{} is live ({})", walk.plan.release, walk.plan.to),
+            (None, _) => format!("{} is live ({})", walk.plan.release, walk.plan.to),
         },
         failure: None,
-        receipt: receipt::build(walk, "live").await.ok(),
+        receipt: if walk.plan.switches() {
+            receipt::build(walk, "live").await.ok()
+        } else {
+            None
+        },
     }
 }
 
@@ -347,25 +423,39 @@ async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
     let text = error.text();
     let (exit_code, word, failure) = match error {
         StepError::NothingToDo(_) => (ExitCode::Done, "nothing to do", None),
+        StepError::Cancelled(_) if walk.served => (ExitCode::TakenBack, "cancelled", None),
         StepError::Cancelled(_) => (ExitCode::Error, "cancelled", None),
         StepError::Refused(_) => (ExitCode::Refused, "refused", None),
-        StepError::Release { failure, .. } => (
-            ExitCode::ReleaseFailed,
-            "failed",
-            failure.map(|failure| *failure),
-        ),
+        StepError::Release { failure, .. } | StepError::Worse { failure, .. } => {
+            let (exit_code, word) = if walk.served {
+                (ExitCode::TakenBack, "taken back")
+            } else {
+                (ExitCode::ReleaseFailed, "failed")
+            };
+            (exit_code, word, failure.map(|failure| *failure))
+        }
         StepError::Error(error) => (error.exit_code(), "failed", None),
     };
     let message = match word {
         "cancelled" => format!("{text}; {}", walk.untouched()),
         "refused" => format!("preflight refused: {text}"),
+        "taken back" => match walk.old() {
+            Some((color, old)) => format!(
+                "{text}; {} was taken back, {} ({color}) serves",
+                walk.plan.release, old.id
+            ),
+            None => text,
+        },
         _ => text,
     };
     // With nothing to do there was no deploy: its release never is.
-    let receipt = match exit_code {
+    let mut receipt = match exit_code {
         ExitCode::Done => None,
         _ => receipt::build(walk, word).await.ok(),
     };
+    if let Some(receipt) = &mut receipt {
+        receipt.reason = Some(message.clone());
+    }
     if let Some(receipt) = &receipt
         && let Err(error) = walk.core.store.put_receipt(receipt).await
     {
@@ -397,8 +487,7 @@ pub(crate) async fn tail_of(mut walk: Walk) {
         .steps
         .iter()
         .copied()
-        .skip_while(|step| *step != StepName::Switch)
-        .skip(1)
+        .skip(walk.plan.head())
         .filter(|step| !walk.outputs.contains_key(step))
         .collect();
     for step in steps {
@@ -408,7 +497,9 @@ pub(crate) async fn tail_of(mut walk: Walk) {
         Some(outcome) => outcome,
         None => live_outcome(&walk).await,
     };
-    outcome.receipt = receipt::build(&walk, walk.ending()).await.ok();
+    if walk.plan.switches() {
+        outcome.receipt = receipt::build(&walk, walk.ending()).await.ok();
+    }
     if walk.tail.as_ref().is_some_and(|tail| tail.is_taken_back()) {
         outcome.ok = false;
         outcome.exit_code = ExitCode::TakenBack;

@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Plan, StepName};
 use crate::progress::Progress;
 use crate::release::ReleaseId;
+use crate::slots::Weight;
 
 /// Deploys are numbered from 1.
 const REMOVAL: i64 = 0;
@@ -28,8 +29,23 @@ pub(crate) struct RunningDeploy {
     cancelled: watch::Sender<bool>,
     /// From the command line.
     images: watch::Sender<Option<Result<FetchedImages, String>>>,
+    /// What a person asks of its canary.
+    steering: watch::Sender<Steering>,
+    /// `true`: what is seen so far decides, without waiting for the rest of *watch*.
+    watched_enough: watch::Sender<bool>,
     /// The command's part has ended so.
     outcome: watch::Sender<Option<Outcome>>,
+}
+
+/// How a person steers a canary: `baton canary set/hold/resume/abort`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Steering {
+    /// Asked for by hand; holds there.
+    pub(crate) weight: Option<Weight>,
+    pub(crate) held: bool,
+    /// How often `resume` was asked for: each passes what a step waits for.
+    pub(crate) resumed: u64,
+    pub(crate) aborted: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -37,8 +53,10 @@ struct Stage {
     step: StepName,
     percent: u8,
     release: Option<ReleaseId>,
-    /// May not be cancelled any more.
+    /// May not be cancelled any more …
     switching: bool,
+    /// … but while it is watched it may.
+    watching: bool,
 }
 
 /// It is too late: traffic has switched.
@@ -56,9 +74,12 @@ impl RunningDeploy {
                 percent: 0,
                 release: None,
                 switching: false,
+                watching: false,
             }),
             cancelled: watch::Sender::new(false),
             images: watch::Sender::new(None),
+            steering: watch::Sender::default(),
+            watched_enough: watch::Sender::new(false),
             outcome: watch::Sender::new(None),
         })
     }
@@ -86,11 +107,7 @@ impl RunningDeploy {
     /// The walk has come to `step` of `plan`.
     pub(crate) fn at(&self, step: StepName, plan: &Plan) {
         let done = plan.steps.iter().take_while(|s| **s != step).count();
-        let head = plan
-            .steps
-            .iter()
-            .position(|s| *s == StepName::Switch)
-            .map_or(plan.steps.len(), |index| index + 1);
+        let head = plan.head();
         let mut stage = self.stage();
         stage.step = step;
         stage.release = Some(plan.release);
@@ -120,7 +137,7 @@ impl RunningDeploy {
     /// Asks it to stop and undo.
     pub(crate) fn cancel(&self) -> Result<(), Switched> {
         let stage = self.stage();
-        if stage.switching {
+        if stage.switching && !stage.watching {
             return Err(Switched);
         }
         self.cancelled.send_replace(true);
@@ -135,6 +152,49 @@ impl RunningDeploy {
         }
         stage.switching = true;
         true
+    }
+
+    /// From here on it may be taken back; until [`RunningDeploy::end_watch`].
+    pub(crate) fn begin_watch(&self) {
+        self.stage().watching = true;
+    }
+
+    /// False when someone has taken it back in this moment.
+    pub(crate) fn end_watch(&self) -> bool {
+        let mut stage = self.stage();
+        stage.watching = false;
+        !*self.cancelled.borrow()
+    }
+
+    /// Has it switched, and is only being watched?
+    pub(crate) fn is_watching(&self) -> bool {
+        self.stage().watching
+    }
+
+    /// Someone needs the app's lock: what was seen so far is enough.
+    pub(crate) fn hurry_watch(&self) {
+        self.watched_enough.send_replace(true);
+    }
+
+    /// Ends when someone does.
+    pub(crate) async fn watched_enough(&self) {
+        let mut enough = self.watched_enough.subscribe();
+        if enough.wait_for(|it| *it).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Only while *canary* runs.
+    pub(crate) fn steer(&self, change: impl FnOnce(&mut Steering)) -> bool {
+        if self.stage().step != StepName::Canary {
+            return false;
+        }
+        self.steering.send_modify(change);
+        true
+    }
+
+    pub(crate) fn steering(&self) -> Steering {
+        *self.steering.borrow()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -207,6 +267,8 @@ pub(crate) struct Tail {
     hurry: watch::Sender<Hurry>,
     stopping: Mutex<bool>,
     taken_back: AtomicBool,
+    /// Its WebSockets have a clock that runs already.
+    websockets: AtomicBool,
     ended: watch::Sender<bool>,
 }
 
@@ -219,6 +281,7 @@ impl Tail {
             hurry: watch::Sender::new(Hurry::No),
             stopping: Mutex::new(false),
             taken_back: AtomicBool::new(false),
+            websockets: AtomicBool::new(false),
             ended: watch::Sender::new(false),
         })
     }
@@ -245,6 +308,11 @@ impl Tail {
     /// Its deploy is taken back after the command had ended.
     pub(crate) fn set_taken_back(&self) {
         self.taken_back.store(true, Ordering::SeqCst);
+    }
+
+    /// True for the first who asks: the clock of the color's WebSockets runs once.
+    pub(crate) fn begin_websockets(&self) -> bool {
+        !self.websockets.swap(true, Ordering::SeqCst)
     }
 
     pub(crate) fn is_taken_back(&self) -> bool {

@@ -37,6 +37,12 @@ impl Weight {
         (percent <= 100).then_some(Weight(percent))
     }
 
+    /// What the other color has then.
+    #[must_use]
+    pub fn rest(self) -> Weight {
+        Weight(100 - self.0)
+    }
+
     #[must_use]
     pub fn percent(self) -> u8 {
         self.0

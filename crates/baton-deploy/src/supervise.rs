@@ -161,7 +161,9 @@ pub(crate) async fn follow(core: Arc<Core>, kind: EngineKind, engine: Arc<dyn En
             Ok(EngineEvent::Exited { id, exit, .. }) => exited(&core, kind, &id, &exit).await,
             Ok(EngineEvent::Started { slot, .. }) => match slot {
                 Some(slot) => {
-                    if core.routes.live(&slot.app).await.is_some() {
+                    let known = core.routes.live(&slot.app).await.is_some()
+                        || core.routes.previewed(&slot.app).await.is_some();
+                    if known {
                         core.wake(&slot.app);
                     }
                 }
@@ -198,7 +200,9 @@ async fn wake_all(core: &Arc<Core>, kind: EngineKind) {
     };
     for app in apps {
         let live = core.live_release(&app).await.ok().flatten();
-        if live.is_some_and(|(_, release)| release.engine() == kind) {
+        let staged = core.store.staged(&app).await.ok().flatten();
+        let is_its_own = live.is_none_or(|(_, release)| release.engine() == kind);
+        if is_its_own || staged.is_some() {
             core.wake(&app);
         }
     }
@@ -208,6 +212,16 @@ async fn wake_all(core: &Arc<Core>, kind: EngineKind) {
 async fn exited(core: &Arc<Core>, kind: EngineKind, id: &InstanceId, exit: &Exit) {
     let apps = core.store.apps().await.unwrap_or_default();
     for app in apps {
+        match core.routes.unroute_preview(&app, id).await {
+            Ok(true) => {
+                let text = format!("{id} of the preview ended: {exit}");
+                core.event(Some(&app), "instance_exited", text).await;
+                core.wake(&app);
+                return;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%app, "{error}"),
+        }
         let Some((color, release)) = core.live_release(&app).await.ok().flatten() else {
             continue;
         };

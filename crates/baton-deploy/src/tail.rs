@@ -10,6 +10,7 @@ use crate::core::{Core, ask};
 use crate::drain::{self, Leaving, Settled, Successor, Unrouted};
 use crate::error::DeployError;
 use crate::launch::launch;
+use crate::machine;
 use crate::running::{Hurry, Tail};
 use crate::slots::SlotRole;
 use crate::work::Work;
@@ -20,6 +21,17 @@ pub(crate) const TAKEN_BACK: &str = "taken back";
 /// How long a deploy that runs just then may keep a way back waiting.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What becomes of a color once it has drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It stays up as long as its policy says.
+    Warm,
+    /// It was taken back: nobody wants it again.
+    End,
+    /// And something waits for its place.
+    EndNow,
+}
+
 /// A color that has no deploy to end it: a warm one whose rollback was cancelled, or what a crash
 /// left. Drains, stays warm as long as its policy says, is stopped; all in the background.
 pub(crate) async fn linger(
@@ -27,20 +39,27 @@ pub(crate) async fn linger(
     app: &AppName,
     color: Color,
     deploy: i64,
+    after: After,
 ) -> Result<(), DeployError> {
     let slot = core.store.slot(app, color).await?;
-    if matches!(slot.role, SlotRole::Live | SlotRole::Empty) {
+    if matches!(
+        slot.role,
+        SlotRole::Live | SlotRole::Preview | SlotRole::Empty
+    ) {
         return Ok(());
     }
     core.store
         .set_slot(app, color, SlotRole::Draining, slot.release)
         .await?;
     let tail = core.begin_tail(app, deploy, color);
+    if after == After::EndNow {
+        tail.shorten();
+    }
     let (inner, app) = (Arc::clone(core), app.clone());
     core.spawn(async move {
         let mut pause = Duration::from_secs(1);
         loop {
-            match end(&inner, &app, color, &tail).await {
+            match end(&inner, &app, color, &tail, after).await {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(%app, %color, "cannot stop the old color yet: {error}");
@@ -50,6 +69,8 @@ pub(crate) async fn linger(
             }
         }
         inner.end_tail(&app, &tail);
+        // The place is free: a preview may come back.
+        inner.wake(&app);
     });
     Ok(())
 }
@@ -60,8 +81,9 @@ fn end<'a>(
     app: &'a AppName,
     color: Color,
     tail: &'a Arc<Tail>,
+    after: After,
 ) -> BoxFuture<'a, Result<(), DeployError>> {
-    Box::pin(end_now(core, app, color, tail))
+    Box::pin(end_now(core, app, color, tail, after))
 }
 
 async fn end_now(
@@ -69,6 +91,7 @@ async fn end_now(
     app: &AppName,
     color: Color,
     tail: &Arc<Tail>,
+    after: After,
 ) -> Result<(), DeployError> {
     let slot = core.store.slot(app, color).await?;
     let Some(id) = slot.release else {
@@ -99,7 +122,7 @@ async fn end_now(
         return Ok(());
     };
     let warm = crate::step::warm_for(&release);
-    let warms = slot.role != SlotRole::Candidate && !drained.leaves_messages();
+    let warms = after == After::Warm && !drained.leaves_messages();
     if warms && !warm.is_zero() && !instances.is_empty() {
         core.store
             .set_slot(app, color, SlotRole::Warm, Some(id))
@@ -107,6 +130,7 @@ async fn end_now(
         tokio::select! {
             () = tokio::time::sleep(warm) => {}
             () = tail.asked(Hurry::Shorten) => {}
+            () = machine::memory_short(release.engine()) => {}
         }
     }
     if !tail.begin_stop() {

@@ -146,6 +146,7 @@ impl Asked {
             path,
             headers,
             protocol: self.policy.protocol,
+            body: "",
         };
         match http::ask(at, &question, LIMIT).await {
             Ok(answer) if answer.status.is_success() => Said::done("it says so"),

@@ -3,6 +3,7 @@
 use baton_compose::{Color, Project};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Strategy;
 use crate::release::ReleaseId;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,19 @@ pub(crate) enum Work {
         force: bool,
         /// The app's first deploy, and plain Compose runs it: becomes `r0` first.
         adopt: bool,
+        /// In place of what the file says.
+        #[serde(default)]
+        strategy: Option<Strategy>,
+    },
+    /// Into the idle color, for the preview hosts.
+    Stage {
+        project: Project,
+        force: bool,
+    },
+    /// What is staged goes live with today's configuration.
+    Promote {
+        project: Project,
+        staged: ReleaseId,
     },
     Rollback {
         to: Option<ReleaseId>,

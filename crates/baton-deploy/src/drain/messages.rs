@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_compose::policy::StreamMode;
-use baton_compose::{Color, Policy};
+use baton_compose::{Color, Policy, Role};
 use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -191,9 +191,9 @@ async fn all(leaving: &Leaving, settled: Settled<'_>) -> Result<Account, DeployE
     if !release.project.services.iter().any(asks) {
         return Ok(Account::default());
     }
-    let mine = redis::of(core, release, leaving.color).await?;
+    let mine = redis::of(core, release, leaving.color, Role::Live).await?;
     // Without streams of its own there is nowhere to move anything.
-    let next = redis::of(core, successor.release, successor.color).await?;
+    let next = redis::of(core, successor.release, successor.color, Role::Live).await?;
     let mut each: Vec<BoxFuture<'_, One>> = Vec::new();
     for service in mine {
         let to = next.iter().find(|one| one.service == service.service);

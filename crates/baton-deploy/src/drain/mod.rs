@@ -8,8 +8,10 @@
 //! | `requests` | waits for what is in flight; WebSockets are told to come back |
 //! | `messages` | sessions, Redis Streams, the app's own word (`drain.until`) |
 //! | `streams` | ends the event streams, when nothing more can come from the color |
+//! | `instance` | the same for one instance of a color that lives on |
 //! | `redis` | the app's Redis as one color of it knows it |
 
+mod instance;
 mod messages;
 pub(crate) mod redis;
 mod requests;
@@ -132,6 +134,28 @@ impl Unrouted {
             color,
         };
         Ok(Unrouted { slot })
+    }
+
+    /// Stop-first: the color is what the app goes back to, and takes no request meanwhile
+    /// ([`crate::routes::Routes::stop`]).
+    pub(crate) async fn stopped(core: &Core, slot: Slot) -> Result<Unrouted, DeployError> {
+        match core.routes.live(&slot.app).await {
+            Some(live) if live.color == slot.color && !live.is_stopped() => Err(
+                DeployError::Other(format!("{slot} serves and cannot be stopped first")),
+            ),
+            _ => Ok(Unrouted { slot }),
+        }
+    }
+
+    /// A preview whose hosts reach it no more.
+    pub(crate) async fn evicted(core: &Core, slot: Slot) -> Result<Unrouted, DeployError> {
+        let previewed = core.routes.previewed(&slot.app).await;
+        if previewed.is_some_and(|previewed| !previewed.instances().is_empty()) {
+            return Err(DeployError::Other(format!(
+                "{slot} serves preview hosts and cannot be stopped yet"
+            )));
+        }
+        Unrouted::new(core, &slot.app, slot.color).await
     }
 
     /// The color was removed from the app's routes by [`crate::routes::Routes::remove`].

@@ -10,6 +10,7 @@ use baton_engine::Engine;
 use crate::core::{Core, ask};
 use crate::redis::{
     Before, IN_HAND, Messages, Redis, RedisError, Resolve, by_dns, isolation, needs_until,
+    preview_takes,
 };
 use crate::release::Release;
 
@@ -26,13 +27,19 @@ pub(crate) async fn of(
     core: &Core,
     release: &Release,
     color: Color,
+    role: Role,
 ) -> Result<Vec<OfService>, RedisError> {
     let mut all = Vec::new();
+    let runs = release.services_as(role);
     for service in &release.project.services {
-        let Some(rule) = &service.policy.redis else {
+        let Some(rule) = service
+            .policy
+            .redis_in(role)
+            .filter(|_| runs.contains(&service.name))
+        else {
             continue;
         };
-        let environment = environment(core, release, color, &service.name).await;
+        let environment = environment(core, release, (color, role), &service.name).await;
         let messages = Messages::of(rule, color, &environment)?;
         let redis = Redis::new(messages.url.clone(), resolve(core, release));
         all.push(OfService {
@@ -48,7 +55,7 @@ pub(crate) async fn of(
 async fn environment(
     core: &Core,
     release: &Release,
-    color: Color,
+    (color, role): (Color, Role),
     service: &str,
 ) -> BTreeMap<String, String> {
     let instances = core.instances(release, color).await.unwrap_or_default();
@@ -58,7 +65,7 @@ async fn environment(
     {
         return found;
     }
-    let rendering = release.rendering(color, Role::Live);
+    let rendering = release.rendering(color, role);
     rendering
         .map(|rendering| rendering.environment(service))
         .unwrap_or_default()
@@ -97,17 +104,20 @@ pub(crate) async fn look(
     core: &Core,
     live: Option<(Color, &Release)>,
     next: (Color, &Release),
+    role: Role,
 ) -> Seen {
     let mut seen = Seen::default();
     let Some((color, release)) = live else {
         return seen;
     };
-    let mine = of(core, release, color).await.unwrap_or_else(|error| {
-        seen.refusals.push(error.to_string());
-        Vec::new()
-    });
+    let mine = of(core, release, color, Role::Live)
+        .await
+        .unwrap_or_else(|error| {
+            seen.refusals.push(error.to_string());
+            Vec::new()
+        });
     // What the file does not say its image may: the step *start* looks again.
-    let theirs = of(core, next.1, next.0).await.unwrap_or_default();
+    let theirs = of(core, next.1, next.0, role).await.unwrap_or_default();
     for one in mine.iter().chain(&theirs) {
         match one.redis.check().await {
             Ok(server) => {
@@ -154,12 +164,48 @@ pub(crate) async fn create_groups(
     core: &Core,
     release: &Release,
     color: Color,
+    role: Role,
 ) -> Result<Vec<String>, RedisError> {
     let mut notes = Vec::new();
-    for one in of(core, release, color).await? {
+    for one in of(core, release, color, role).await? {
         if one.messages.create {
             notes.extend(one.redis.create_groups(&one.messages.streams).await?);
         }
     }
     Ok(notes)
+}
+
+/// A preview that reads with the keys and groups of what is live would take its messages away
+/// (Streams.md §3).
+///
+/// # Errors
+/// What they share.
+pub(crate) async fn apart_from_live(
+    core: &Core,
+    app: &baton_compose::AppName,
+    preview: &[OfService],
+) -> Result<(), String> {
+    let live = core
+        .live_release(app)
+        .await
+        .map_err(|error| error.to_string())?;
+    let Some((color, release)) = live else {
+        return Ok(());
+    };
+    // What cannot be known of the live color now was known when it started.
+    let live = of(core, &release, color, Role::Live)
+        .await
+        .unwrap_or_default();
+    for one in preview {
+        let url = one.messages.url.to_string();
+        let same_server = live
+            .iter()
+            .filter(|mine| mine.messages.url.to_string() == url);
+        for mine in same_server {
+            if let Some(reason) = preview_takes(&mine.messages.streams, &one.messages.streams) {
+                return Err(format!("{}: {reason}", one.service));
+            }
+        }
+    }
+    Ok(())
 }

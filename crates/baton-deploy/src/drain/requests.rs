@@ -31,7 +31,7 @@ impl Unrouted {
         leaving: &Leaving,
     ) -> Result<Option<RequestsDone>, DeployError> {
         let instances = leaving.instances().await?;
-        end_websockets(leaving, &instances);
+        leaving.end_websockets(&instances);
         let mut all: Vec<BoxFuture<'_, u64>> = Vec::new();
         for instance in &instances {
             all.push(Box::pin(one(leaving, instance, leaving.rule(instance))));
@@ -69,7 +69,7 @@ impl RequestsDone {
 }
 
 /// Waits for one instance; returns how many requests were cut.
-async fn one(leaving: &Leaving, instance: &Instance, rule: Drain) -> u64 {
+pub(super) async fn one(leaving: &Leaving, instance: &Instance, rule: Drain) -> u64 {
     let (router, tail, note) = (leaving.core.routes.router(), &leaving.tail, &leaving.note);
     let begun = Instant::now();
     let drained = router.requests_drained(&instance.id);
@@ -114,8 +114,21 @@ async fn one(leaving: &Leaving, instance: &Instance, rule: Drain) -> u64 {
     cut
 }
 
-/// WebSockets stay `drain.websockets` from now on, and are told to come back over its last tenth. A
-/// new deploy shortens that; a way back ends it.
+impl Leaving {
+    /// WebSockets stay `drain.websockets` from now on, and are told to come back over its last tenth.
+    /// A new deploy shortens that; a way back ends it. Once a tail: the clock begins with the switch.
+    pub(crate) fn end_websockets(&self, instances: &[Instance]) {
+        if self.tail.begin_websockets() {
+            end_websockets(self, instances);
+        }
+    }
+
+    /// The same for one of them, from now on.
+    pub(super) fn end_websockets_of(&self, instance: &Instance) {
+        end_websockets(self, std::slice::from_ref(instance));
+    }
+}
+
 fn end_websockets(leaving: &Leaving, instances: &[Instance]) {
     for instance in instances {
         let (core, tail) = (Arc::clone(&leaving.core), Arc::clone(&leaving.tail));

@@ -8,7 +8,7 @@ use baton_compose::policy::{Health, Protocol};
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -50,6 +50,8 @@ pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
     pub(crate) headers: HeaderMap,
     pub(crate) protocol: Protocol,
+    /// Sent with its length; empty: none.
+    pub(crate) body: &'static str,
 }
 
 /// The health check of the file. Redirects are not followed: they are shown.
@@ -69,6 +71,7 @@ pub(super) async fn look(at: SocketAddr, health: &Health, policy: &Policy) -> Lo
         path: &health.path,
         headers,
         protocol: policy.protocol,
+        body: "",
     };
     match ask(at, &question, health.timeout).await {
         Ok(answer) => Look {
@@ -89,6 +92,7 @@ pub(super) async fn any_answer(at: SocketAddr) -> Look {
         path: "/",
         headers: HeaderMap::new(),
         protocol: Protocol::Http1,
+        body: "",
     };
     match ask(at, &question, Duration::from_secs(5)).await {
         Ok(answer) => Look::healthy(answer.describe()),
@@ -224,7 +228,7 @@ async fn first_bytes(mut body: Incoming) -> hyper::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn request(at: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<Bytes>>, String> {
+fn request(at: SocketAddr, question: &Question<'_>) -> Result<Request<Full<Bytes>>, String> {
     let bad = |error: http::Error| format!("cannot ask {}: {error}", question.path);
     let method = Method::from_bytes(question.method.as_bytes()).map_err(|e| bad(e.into()))?;
     let mut headers = question.headers.clone();
@@ -253,7 +257,7 @@ fn request(at: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<Byte
                 .map_err(bad)?
         }
     };
-    let mut request = Request::new(Empty::new());
+    let mut request = Request::new(Full::new(Bytes::from_static(question.body.as_bytes())));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;

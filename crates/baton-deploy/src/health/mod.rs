@@ -69,7 +69,7 @@ impl Check<'_> {
     ) {
         let health = self.service.policy.health.as_ref();
         let wanted = health.map_or(1, |health| health.passes.max(1));
-        let interval = health.map_or(EVERY, |health| health.interval);
+        let interval = self.interval();
         let mut passes = 0;
         loop {
             let begun = Instant::now();
@@ -90,6 +90,12 @@ impl Check<'_> {
             };
             tokio::time::sleep_until(begun + pause).await;
         }
+    }
+
+    /// How often it is looked at.
+    pub(crate) fn interval(&self) -> Duration {
+        let health = self.service.policy.health.as_ref();
+        health.map_or(EVERY, |health| health.interval)
     }
 
     /// One look.

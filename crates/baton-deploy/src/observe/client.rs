@@ -92,6 +92,7 @@ async fn read(
         path,
         headers,
         protocol: policy.protocol,
+        body: "",
     };
     let answer = open(at, &question).await?;
     let kind = answer.headers().get(CONTENT_TYPE);

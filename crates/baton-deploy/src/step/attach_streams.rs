@@ -11,6 +11,7 @@ use crate::error::DeployError;
 use crate::plan::StepName;
 use crate::release::Release;
 use crate::routes::Beside;
+use crate::slots::SlotRole;
 
 const STEP: StepName = StepName::AttachStreams;
 
@@ -23,8 +24,14 @@ const STILL: Duration = Duration::from_secs(10);
 const LEAVING: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
+    attach(walk).await?;
+    Ok(json!({}))
+}
+
+/// Every instance of the new release that runs is heard from now on.
+pub(super) async fn attach(walk: &Walk) -> Result<(), StepError> {
     let Some((from, old)) = walk.old() else {
-        return Ok(json!({}));
+        return Ok(());
     };
     let grace = longest_grace(old);
     let (core, app) = (&walk.core, &walk.deploy.app);
@@ -47,7 +54,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             ),
         );
     }
-    Ok(json!({}))
+    Ok(())
 }
 
 /// The candidate's halves end; the clients notice nothing.
@@ -56,6 +63,10 @@ pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
         return Ok(());
     };
     let (core, app) = (&walk.core, &walk.deploy.app);
+    // One that has had users drains beside the live color.
+    if core.store.slot(app, walk.plan.to).await?.role == SlotRole::Draining {
+        return Ok(());
+    }
     core.routes.beside(app, from, Beside::default()).await?;
     let router = core.routes.router();
     for instance in core.instances(release, walk.plan.to).await? {

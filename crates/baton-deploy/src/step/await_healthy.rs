@@ -44,6 +44,14 @@ enum End {
 }
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
+    let result = all_ready(walk).await;
+    // The next candidate may boot.
+    walk.boot = None;
+    result
+}
+
+/// Waits for every instance that is there of the color.
+pub(super) async fn all_ready(walk: &Walk) -> StepResult {
     let engine = walk.engine()?;
     let release = walk.release()?.clone();
     // Before the list, so that no exit falls between.
@@ -61,7 +69,6 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         End::Healthy => verified(&engine, &candidates).await,
         other => other,
     };
-    walk.boot = None;
     match end {
         End::Healthy => {
             let running: Vec<_> = candidates.iter().map(|c| c.instance.clone()).collect();
@@ -110,7 +117,7 @@ async fn candidates<'a>(
 ) -> Result<Vec<Candidate<'a>>, StepError> {
     let found = walk.core.instances(release, walk.plan.to).await?;
     let mut candidates = Vec::new();
-    let names = release.before_switch();
+    let names = release.before_switch(walk.role());
     for service in release
         .project
         .services

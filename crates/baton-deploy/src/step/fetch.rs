@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use baton_compose::Project;
 use baton_compose::project::FetchedImages;
+use baton_compose::{Project, Role};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{StepError, StepResult, Walk};
 use crate::error::DeployError;
 use crate::plan::StepName;
-use crate::release::Release;
+use crate::release::{Release, ReleaseId};
 use crate::work::Work;
 
 const STEP: StepName = StepName::Fetch;
@@ -21,33 +21,29 @@ const ABANDONED: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let (project, images, force) = match &walk.work {
-        Work::Deploy { project, force, .. } => {
+        Work::Deploy { project, force, .. } | Work::Stage { project, force } => {
             (project.clone(), images(walk, project).await?, *force)
+        }
+        Work::Promote { project, staged } => {
+            (project.clone(), images_of(walk, *staged).await?, true)
         }
         // `--env current`: today's configuration, the old images.
         Work::Rollback {
             current: Some(project),
             to: Some(to),
-        } => {
-            let app = &walk.deploy.app;
-            let old =
-                walk.core.store.release(app, *to).await?.ok_or_else(|| {
-                    DeployError::Usage(format!("{app} has no release {to} any more"))
-                })?;
-            (project.clone(), old.images, true)
-        }
+        } => (project.clone(), images_of(walk, *to).await?, true),
         _ => return Ok(json!({})),
     };
     for image in images.values() {
         walk.note(STEP, format!("{} is {}", image.reference, image.id));
     }
     if !force
-        && let Some(live) = &walk.previous
-        && live.is_same_as(&project, &images)
+        && let Some((same, what)) = there_already(walk).await?
+        && same.is_same_as(&project, &images)
     {
         return Err(StepError::NothingToDo(format!(
-            "nothing to do: image and configuration are those of {}, which is live; --force deploys again",
-            live.id
+            "nothing to do: image and configuration are those of {}, which is {what}; --force does it again",
+            same.id
         )));
     }
     let release = Release {
@@ -61,6 +57,29 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     walk.core.store.put_release(&release).await?;
     walk.release = Some(release);
     Ok(json!({ "release": walk.plan.release }))
+}
+
+/// What it would only repeat: what is live, or of a stage what is staged.
+async fn there_already(walk: &Walk) -> Result<Option<(Release, &'static str)>, DeployError> {
+    let (core, app) = (&walk.core, &walk.deploy.app);
+    match walk.role() {
+        Role::Live => Ok(walk.previous.clone().map(|live| (live, "live"))),
+        Role::Preview => {
+            let staged = match core.store.staged(app).await? {
+                Some(id) => core.store.release(app, id).await?,
+                None => None,
+            };
+            Ok(staged.map(|staged| (staged, "staged")))
+        }
+    }
+}
+
+/// Those of an earlier release.
+async fn images_of(walk: &Walk, id: ReleaseId) -> Result<FetchedImages, DeployError> {
+    let app = &walk.deploy.app;
+    let old = walk.core.store.release(app, id).await?;
+    old.map(|old| old.images)
+        .ok_or_else(|| DeployError::Usage(format!("{app} has no release {id} any more")))
 }
 
 /// What the command line hands in. A project without images (process engine) has nothing to fetch.

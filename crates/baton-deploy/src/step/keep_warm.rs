@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{StepResult, Walk};
 use crate::drain::Stage;
+use crate::machine;
 use crate::plan::StepName;
 use crate::release::Release;
 use crate::running::Hurry;
@@ -39,9 +40,13 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         STEP,
         format!("{id} ({color}) stays up for {} s", wanted.as_secs_f32()),
     );
+    let engine = walk.release()?.engine();
     tokio::select! {
         () = tokio::time::sleep(wanted) => {}
         () = tail.asked(Hurry::Shorten) => {}
+        () = machine::memory_short(engine) => {
+            walk.note(STEP, format!("memory is short: {id} ({color}) ends early"));
+        }
     }
     Ok(json!({}))
 }

@@ -5,37 +5,48 @@
 
 mod attach_streams;
 mod await_healthy;
+mod canary;
 mod drain_messages;
 mod drain_requests;
 mod end_streams;
 mod failure;
 mod fetch;
+mod hooks;
 mod keep_warm;
+mod migrate;
 pub(crate) mod preflight;
 pub(crate) mod receipt;
 mod retire;
+mod roll;
+pub(crate) mod serve_preview;
 mod start;
+mod stop_old;
 mod switch;
+pub(crate) mod vigil;
 mod warm_up;
+mod watch;
+mod way_back;
 
 pub(crate) use keep_warm::duration as warm_for;
+pub(crate) use way_back::way_back;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_compose::Color;
-use baton_engine::{Engine, Slot};
+use baton_compose::{Color, Role};
+use baton_engine::{Engine, Shield, Slot};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
 
 use crate::core::Core;
 use crate::drain::Stage;
 use crate::error::DeployError;
+use crate::figures::Answered;
 use crate::outcome::Failure;
-use crate::plan::{Plan, StepName};
+use crate::plan::{DeployKind, Plan, StepName};
 use crate::redis::Moved;
 use crate::release::Release;
 use crate::running::{RunningDeploy, Tail};
@@ -58,6 +69,12 @@ pub(crate) struct Walk {
     pub(crate) outputs: BTreeMap<StepName, Value>,
     /// From *start* until the candidate is healthy.
     pub(crate) boot: Option<OwnedSemaphorePermit>,
+    /// Stop-first: from *stop_old* until the switch nobody brings the old color back.
+    pub(crate) keeper: Option<OwnedMutexGuard<()>>,
+    /// The new release has had users.
+    pub(crate) served: bool,
+    /// What the new release had answered when all of them came.
+    pub(crate) before_switch: Option<Answered>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.
@@ -78,6 +95,11 @@ pub(crate) enum StepError {
         message: String,
         failure: Option<Box<Failure>>,
     },
+    /// The new release has had users, and is not good enough for them.
+    Worse {
+        message: String,
+        failure: Option<Box<Failure>>,
+    },
     Error(DeployError),
 }
 
@@ -93,7 +115,9 @@ impl StepError {
             StepError::Cancelled(text)
             | StepError::NothingToDo(text)
             | StepError::Refused(text) => text.clone(),
-            StepError::Release { message, .. } => message.clone(),
+            StepError::Release { message, .. } | StepError::Worse { message, .. } => {
+                message.clone()
+            }
             StepError::Error(error) => error.to_string(),
         }
     }
@@ -107,6 +131,20 @@ impl Walk {
             app: self.deploy.app.clone(),
             color,
         }
+    }
+
+    /// What the color is for, once this deploy is done.
+    pub(crate) fn role(&self) -> Role {
+        match self.plan.kind {
+            DeployKind::Stage => Role::Preview,
+            _ => Role::Live,
+        }
+    }
+
+    /// It has users from now on: no more shield than for what is about to leave, which is ended first
+    /// when memory runs out.
+    pub(crate) async fn lift(&self, engine: &Arc<dyn Engine>, color: Color) {
+        shield(&self.core, engine, &self.slot(color), Shield::Leaving).await;
     }
 
     /// What becomes live.
@@ -123,6 +161,12 @@ impl Walk {
     /// The old color with its release; None when nothing was live.
     pub(crate) fn old(&self) -> Option<(Color, &Release)> {
         self.plan.from.zip(self.previous.as_ref())
+    }
+
+    /// What is live while it runs; also of a stage, which takes nothing from it.
+    pub(crate) fn live_before(&self) -> Option<(Color, &Release)> {
+        let color = self.plan.from.unwrap_or(self.plan.to.other());
+        self.previous.as_ref().map(|release| (color, release))
     }
 
     /// What a step before this one left for later ones.
@@ -148,7 +192,7 @@ impl Walk {
 
     /// What serves now, for messages: `r3 serves as before`.
     pub(crate) fn untouched(&self) -> String {
-        match self.old() {
+        match self.live_before() {
             Some((color, release)) => {
                 format!(
                     "the old release {} ({color}) is untouched and serves",
@@ -160,16 +204,38 @@ impl Walk {
     }
 }
 
+/// A shield that cannot be put up, or taken down, stops no deploy.
+pub(crate) async fn shield(core: &Core, engine: &Arc<dyn Engine>, slot: &Slot, shield: Shield) {
+    match engine.shield(slot, shield).await {
+        Ok(None) => {}
+        Ok(Some(text)) => tracing::info!(app = %slot.app, "{text}"),
+        Err(error) => {
+            let text = format!("{slot} is not shielded as it should be: {error}");
+            core.event(Some(&slot.app), "warning", text).await;
+        }
+    }
+}
+
 /// Boxed: each step's future is checked and laid out on its own.
 pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> {
     match step {
         StepName::Preflight => Box::pin(preflight::run(walk)),
         StepName::Fetch => Box::pin(fetch::run(walk)),
+        StepName::Migrate => Box::pin(migrate::run(walk)),
+        StepName::StopOld => Box::pin(stop_old::run(walk)),
         StepName::Start => Box::pin(start::run(walk)),
         StepName::AwaitHealthy => Box::pin(await_healthy::run(walk)),
         StepName::WarmUp => Box::pin(warm_up::run(walk)),
         StepName::AttachStreams => Box::pin(attach_streams::run(walk)),
+        StepName::Roll => Box::pin(roll::run(walk)),
+        StepName::Canary => Box::pin(canary::run(walk)),
+        StepName::BeforeStart
+        | StepName::BeforeSwitch
+        | StepName::AfterSwitch
+        | StepName::AfterDeploy => Box::pin(hooks::run(walk, step)),
         StepName::Switch => Box::pin(switch::run(walk)),
+        StepName::ServePreview => Box::pin(serve_preview::run(walk)),
+        StepName::Watch => Box::pin(watch::run(walk)),
         StepName::DrainRequests => Box::pin(drain_requests::run(walk)),
         StepName::DrainMessages => Box::pin(drain_messages::run(walk)),
         StepName::EndStreams => Box::pin(end_streams::run(walk)),
@@ -183,13 +249,23 @@ pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> 
 pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployError> {
     match step {
         StepName::Preflight => preflight::undo(walk).await,
+        StepName::Migrate => migrate::undo(walk).await,
+        StepName::StopOld => stop_old::undo(walk).await,
         StepName::Start => start::undo(walk).await,
         StepName::AwaitHealthy => await_healthy::undo(walk),
         StepName::AttachStreams => attach_streams::undo(walk).await,
+        StepName::Roll => roll::undo(walk).await,
+        StepName::Canary => canary::undo(walk).await,
+        StepName::Switch => switch::undo(walk).await,
         // These change nothing that outlives them.
         StepName::Fetch
+        | StepName::BeforeStart
         | StepName::WarmUp
-        | StepName::Switch
+        | StepName::BeforeSwitch
+        | StepName::ServePreview
+        | StepName::AfterSwitch
+        | StepName::Watch
+        | StepName::AfterDeploy
         | StepName::DrainRequests
         | StepName::DrainMessages
         | StepName::EndStreams
@@ -201,5 +277,8 @@ pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployEr
 
 /// Has it something to undo that a person wants to see?
 pub(crate) fn shows_undo(step: StepName) -> bool {
-    matches!(step, StepName::Start)
+    matches!(
+        step,
+        StepName::StopOld | StepName::Start | StepName::Roll | StepName::Canary
+    )
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use baton_compose::policy::Tls;
-use baton_compose::{AppName, Color, EngineKind, Project};
+use baton_compose::{AppName, Color, EngineKind, Project, Role};
 use baton_proxy::Certificate;
 use serde_json::json;
 
@@ -19,8 +19,8 @@ use crate::machine;
 use crate::plan::{DeployKind, StepName};
 use crate::redis::Before;
 use crate::release::{Release, ReleaseId};
-use crate::routes::Live;
-use crate::tail;
+use crate::routes::{Live, Previewed};
+use crate::tail::{self, After};
 use crate::work::Work;
 
 const STEP: StepName = StepName::Preflight;
@@ -31,6 +31,8 @@ pub(crate) struct Findings {
     /// In sentences with their numbers.
     pub(crate) figures: Vec<String>,
     pub(crate) refusals: Vec<String>,
+    /// Two copies at once do not fit, with the numbers: refused, or stop-first (`overlap`).
+    pub(crate) short_of_memory: Option<String>,
 }
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
@@ -38,13 +40,12 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let app = &walk.deploy.app;
     core.routes.router().reset_longest_held(app);
     let figures = core.routes.router().figures(app);
-    let boots = matches!(
-        walk.plan.kind,
-        DeployKind::Deploy | DeployKind::RollbackBoot
-    );
-    if boots {
+    if walk.plan.kind.boots() {
         let project = project(walk)?;
-        let findings = look(core, app, project, walk.previous.as_ref()).await;
+        let mut findings = look(core, app, project, walk.previous.as_ref()).await;
+        if !walk.plan.has(StepName::StopOld) {
+            findings.refusals.extend(findings.short_of_memory.take());
+        }
         for figure in findings.figures {
             walk.note(STEP, figure);
         }
@@ -74,7 +75,13 @@ async fn messages(walk: &Walk) -> Result<BTreeMap<String, Before>, StepError> {
             &scratch
         }
     };
-    let seen = redis::look(&walk.core, walk.old(), (walk.plan.to, next)).await;
+    let seen = redis::look(
+        &walk.core,
+        walk.live_before(),
+        (walk.plan.to, next),
+        walk.role(),
+    )
+    .await;
     for note in seen.notes {
         walk.note(STEP, note);
     }
@@ -90,7 +97,8 @@ pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
         walk.plan.kind,
         DeployKind::RollbackWarm | DeployKind::Switch
     ) {
-        tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, walk.deploy.id).await?;
+        let (core, app) = (&walk.core, &walk.deploy.app);
+        tail::linger(core, app, walk.plan.to, walk.deploy.id, After::Warm).await?;
     }
     Ok(())
 }
@@ -98,6 +106,8 @@ pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
 fn project(walk: &Walk) -> Result<&Project, DeployError> {
     match &walk.work {
         Work::Deploy { project, .. }
+        | Work::Stage { project, .. }
+        | Work::Promote { project, .. }
         | Work::Rollback {
             current: Some(project),
             ..
@@ -133,12 +143,13 @@ pub(crate) async fn look(
         Err(error) => findings.refusals.push(error.to_string()),
     }
     findings.figures = images::figures(core, app, project).await;
-    let mut seen = machine::disks(project.engine, &core.data);
-    seen.push(memory(core, app, project.engine, live).await);
-    for (figure, refusal) in seen {
+    for (figure, refusal) in machine::disks(project.engine, &core.data) {
         findings.figures.push(figure);
         findings.refusals.extend(refusal);
     }
+    let (figure, short) = memory(core, app, project.engine, live).await;
+    findings.figures.push(figure);
+    findings.short_of_memory = short;
     findings
 }
 
@@ -151,7 +162,7 @@ pub(crate) async fn look_at_redis(
 ) {
     let Some((_, release)) = live else { return };
     let project = not_yet(&release.app, next.1);
-    let seen = redis::look(core, live, (next.0, &project)).await;
+    let seen = redis::look(core, live, (next.0, &project), Role::Live).await;
     findings.figures.extend(seen.notes);
     findings.refusals.extend(seen.refusals);
 }
@@ -160,7 +171,8 @@ pub(crate) async fn look_at_redis(
 async fn check_routes(core: &Core, app: &AppName, project: &Project) -> Result<(), DeployError> {
     let release = not_yet(app, project);
     let live = Live::new(&release, Color::Blue, &[]);
-    Ok(core.routes.check(app, live).await?)
+    let previewed = Previewed::new(&release, &[]);
+    Ok(core.routes.check(app, live, previewed).await?)
 }
 
 /// A release that has no record yet.
@@ -175,7 +187,8 @@ fn not_yet(app: &AppName, project: &Project) -> Release {
     }
 }
 
-async fn memory(
+/// The figures, and why two copies at once do not fit.
+pub(crate) async fn memory(
     core: &Core,
     app: &AppName,
     engine: EngineKind,

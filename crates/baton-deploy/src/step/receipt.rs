@@ -56,10 +56,12 @@ pub(crate) async fn build(walk: &Walk, outcome: &str) -> Result<Receipt, DeployE
         deploy: walk.deploy.id,
         app: app.to_string(),
         kind: walk.plan.kind,
+        strategy: walk.plan.strategy,
         release: walk.plan.release,
         previous: walk.previous.as_ref().map(|release| release.id),
         color: walk.plan.to,
         outcome: outcome.to_owned(),
+        reason: None,
         started_at: walk.started_at,
         ended_at,
         by: walk.by.clone(),
@@ -69,7 +71,9 @@ pub(crate) async fn build(walk: &Walk, outcome: &str) -> Result<Receipt, DeployE
         longest_gap_ms: now.longest_held_ms,
         in_flight_at_switch: walk.output(StepName::Switch, "in_flight"),
         cut: walk.output::<u64>(StepName::DrainRequests, "cut")
-            + walk.output::<u64>(StepName::EndStreams, "cut"),
+            + walk.output::<u64>(StepName::EndStreams, "cut")
+            + walk.output::<u64>(StepName::StopOld, "cut")
+            + walk.output::<u64>(StepName::Roll, "cut"),
         streams: streams(walk, &session).await,
         messages: MessageFigures {
             moved: moved.total(),
@@ -78,6 +82,10 @@ pub(crate) async fn build(walk: &Walk, outcome: &str) -> Result<Receipt, DeployE
             before: handled.before,
         },
         duration_ms: millis(walk.started_at, ended_at),
+        watch: walk
+            .outputs
+            .get(&StepName::Watch)
+            .and_then(|output| serde_json::from_value(output.clone()).ok()),
         steps: times(&walk.core.store.entries(walk.deploy.id).await?),
         memory,
     })

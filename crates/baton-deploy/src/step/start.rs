@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use baton_compose::project::FetchedImage;
 use baton_compose::{Color, EngineKind, Role};
-use baton_engine::{Engine, EngineError, Instance, InstanceState, Start};
+use baton_engine::{Engine, EngineError, Instance, InstanceState, Replicas, Start};
 use serde_json::json;
 
 use super::failure;
@@ -18,6 +18,7 @@ use crate::core::ask;
 use crate::drain::{self, redis};
 use crate::error::DeployError;
 use crate::plan::{DeployKind, StepName};
+use crate::preview;
 use crate::redis::RedisError;
 use crate::release::{Release, ReleaseId};
 use crate::routes::Live;
@@ -38,18 +39,42 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     core.store
         .set_slot(app, to, SlotRole::Candidate, Some(release.id))
         .await?;
+    core.store.forget_routed(app, to).await?;
     clear_stale(walk, &engine, &release).await?;
     groups(walk, &release).await?;
-    let rendering = release.filled(to)?;
+    let replicas = if walk.plan.has(StepName::Roll) {
+        Replicas::UpTo(1)
+    } else {
+        Replicas::All
+    };
+    let started = instances(walk, replicas).await?;
+    // With what the image says: the drain of this release will need it.
+    let messages = redis::of(core, &release, to, walk.role())
+        .await
+        .map_err(|error| StepError::Refused(error.to_string()))?;
+    if walk.role() == Role::Preview {
+        redis::apart_from_live(core, app, &messages)
+            .await
+            .map_err(StepError::Refused)?;
+    }
+    Ok(json!({ "instances": started }))
+}
+
+/// Starts what is missing of so many instances of each service; returns how many there are.
+pub(super) async fn instances(walk: &Walk, replicas: Replicas) -> Result<usize, StepError> {
+    let (release, engine) = (walk.release()?, walk.engine()?);
+    let (to, role) = (walk.plan.to, walk.role());
+    let rendering = release.filled_as(to, role)?;
     let started = engine
         .start(Start {
             slot: &walk.slot(to),
             release: release.id.0,
-            role: Role::Live,
+            role,
             rendering: &rendering,
-            services: &release.before_switch(),
-            replicas: baton_engine::Replicas::All,
-            shielded: false,
+            services: &release.before_switch(role),
+            replicas,
+            // Once it has users, what comes later serves as soon as it is ready.
+            shielded: !walk.served,
         })
         .await;
     match started {
@@ -57,11 +82,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             for instance in &instances {
                 walk.note(STEP, started_line(instance));
             }
-            // With what the image says: the drain of this release will need it.
-            redis::of(core, &release, to)
-                .await
-                .map_err(|error| StepError::Refused(error.to_string()))?;
-            Ok(json!({ "instances": instances.len() }))
+            Ok(instances.len())
         }
         Err(error) => Err(refused(walk, &engine, error).await),
     }
@@ -69,7 +90,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
 
 /// Consumer groups that the new release reads, where its file asks Baton to make them.
 async fn groups(walk: &Walk, release: &Release) -> Result<(), StepError> {
-    match redis::create_groups(&walk.core, release, walk.plan.to).await {
+    match redis::create_groups(&walk.core, release, walk.plan.to, walk.role()).await {
         Ok(notes) => {
             for note in notes {
                 walk.note(STEP, note);
@@ -91,7 +112,12 @@ pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
     }
     let kind = match (&walk.release, &walk.work) {
         (Some(release), _) => release.engine(),
-        (None, Work::Deploy { project, .. }) => project.engine,
+        (
+            None,
+            Work::Deploy { project, .. }
+            | Work::Stage { project, .. }
+            | Work::Promote { project, .. },
+        ) => project.engine,
         _ => return Ok(()),
     };
     let engine = core.engine(kind)?;
@@ -201,8 +227,13 @@ fn adopted_release(new: &Release, found: &[Instance]) -> Release {
     }
 }
 
-/// Ends `keep_warm` of the release before, and waits until its drain is over.
+/// A preview makes room, and comes back afterwards; `keep_warm` of the release before ends, and its
+/// drain is waited for.
 async fn free_slot(walk: &Walk) -> Result<(), StepError> {
+    preview::evict(&walk.core, &walk.deploy.app, walk.plan.to, &|text| {
+        walk.note(STEP, text);
+    })
+    .await?;
     let Some(tail) = walk.core.tail(&walk.deploy.app) else {
         return Ok(());
     };
@@ -221,7 +252,9 @@ async fn free_slot(walk: &Walk) -> Result<(), StepError> {
 }
 
 /// One candidate boots at a time on a machine: two would starve what is live.
-async fn turn_to_boot(walk: &Walk) -> Result<tokio::sync::OwnedSemaphorePermit, StepError> {
+pub(super) async fn turn_to_boot(
+    walk: &Walk,
+) -> Result<tokio::sync::OwnedSemaphorePermit, StepError> {
     let boots = Arc::clone(&walk.core.boots);
     if let Ok(permit) = Arc::clone(&boots).try_acquire_owned() {
         return Ok(permit);

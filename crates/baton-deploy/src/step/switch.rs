@@ -4,14 +4,16 @@
 //! (atomic) → the old instances' gates close. Then other services of the machine find the new color by
 //! the app's plain name, and workers change over, the old one stopped first.
 
-use baton_compose::Role;
 use baton_compose::policy::Worker;
-use baton_engine::{Instance, InstanceState, Start};
+use baton_compose::{Color, Role};
+use baton_engine::{Instance, InstanceState, Replicas, Shield, Start};
 use serde_json::json;
 
-use super::{StepError, StepResult, Walk};
+use super::{StepError, StepResult, Walk, shield};
+use crate::activate;
 use crate::core::ask;
 use crate::error::DeployError;
+use crate::figures;
 use crate::plan::{DeployKind, StepName};
 use crate::release::Release;
 use crate::routes::{Beside, Live};
@@ -23,10 +25,13 @@ const STEP: StepName = StepName::Switch;
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let release = walk.release()?.clone();
     let (app, to) = (walk.deploy.app.clone(), walk.plan.to);
-    // The keeper must not start what the switch stops.
-    let keeper = walk.core.hold_keeper(&app).await;
+    // The keeper must not start what the switch stops. Stop-first has held it since then.
+    if walk.keeper.is_none() {
+        walk.keeper = Some(walk.core.hold_keeper(&app).await);
+    }
     let instances = walk.core.running_instances(&release, to).await?;
     complete(walk, &release, &instances)?;
+    deactivate_old(walk).await?;
     if !walk.deploy.begin_switch() {
         return Err(StepError::Cancelled("cancelled".to_owned()));
     }
@@ -38,11 +43,18 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         deploy: walk.deploy.id,
         to,
         release: release.id,
+        promotes: walk.plan.kind == DeployKind::Promote,
     });
     walk.core
         .routes
         .switch(&app, live, Box::pin(commit))
         .await?;
+    if let (Some(from), None) = (walk.plan.from, &walk.tail) {
+        // Its clocks begin now, while *watch* still goes on.
+        walk.tail = Some(walk.core.begin_tail(&app, walk.deploy.id, from));
+    }
+    let router = walk.core.routes.router();
+    walk.before_switch = Some(figures::of(router, &instances));
     let in_flight = in_flight_on_old(walk).await;
     walk.note(
         STEP,
@@ -70,8 +82,48 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         walk.core.warn(&app, tail::TAKEN_BACK, None);
     }
     after(walk, &release).await;
-    drop(keeper);
+    walk.keeper = None;
     Ok(json!({ "in_flight": in_flight }))
+}
+
+/// Its jobs must have ended before the new color's begin; until they have, nothing is switched.
+async fn deactivate_old(walk: &Walk) -> Result<(), StepError> {
+    let Some((color, old)) = walk.old() else {
+        return Ok(());
+    };
+    // Run again after a crash: it has been switched.
+    if walk
+        .core
+        .store
+        .live(&walk.deploy.app)
+        .await?
+        .is_some_and(|slot| slot.color != color)
+    {
+        return Ok(());
+    }
+    if activate::asked_for(old) {
+        walk.note(STEP, format!("{} ({color}) ends its jobs", old.id));
+    }
+    activate::tell(&walk.core, old, color, false)
+        .await
+        .map_err(|reason| StepError::Release {
+            message: format!("{reason}; nothing was switched: {} stays active", old.id),
+            failure: None,
+        })
+}
+
+/// It has not switched: the old color is told that it is active still.
+pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
+    walk.keeper = None;
+    if let Some((color, old)) = walk.old()
+        && let Err(reason) = activate::tell(&walk.core, old, color, true).await
+    {
+        walk.core
+            .event(Some(&walk.deploy.app), "warning", reason)
+            .await;
+        walk.core.wake(&walk.deploy.app);
+    }
+    Ok(())
 }
 
 /// The old color keeps its event streams, and the clients whose session lives in it.
@@ -133,12 +185,21 @@ async fn after(walk: &Walk, release: &Release) {
     let (core, app, to) = (&walk.core, &walk.deploy.app, walk.plan.to);
     core.remember(app).await;
     let mut failed = Vec::new();
-    if let Err(error) = found_by_name(walk, release).await {
+    if let Ok(engine) = walk.engine() {
+        shield(core, &engine, &walk.slot(to), Shield::None).await;
+        if let Some(from) = walk.plan.from {
+            shield(core, &engine, &walk.slot(from), Shield::Leaving).await;
+        }
+    }
+    if let Err(reason) = activate::tell(core, release, to, true).await {
+        failed.push(reason);
+    }
+    if let Err(error) = found_by_name(walk, to, release).await {
         failed.push(format!(
             "other services may not find {to} by its name yet: {error}"
         ));
     }
-    if let Err(error) = change_workers(walk, release).await {
+    if let Err(error) = change_workers(walk, walk.old(), (to, release)).await {
         failed.push(format!("workers of {} do not run yet: {error}", release.id));
     }
     for text in failed {
@@ -149,25 +210,31 @@ async fn after(walk: &Walk, release: &Release) {
     }
 }
 
-async fn found_by_name(walk: &Walk, release: &Release) -> Result<(), DeployError> {
-    let to = walk.plan.to;
-    let engine = walk.engine()?;
+pub(super) async fn found_by_name(
+    walk: &Walk,
+    to: Color,
+    release: &Release,
+) -> Result<(), DeployError> {
+    let engine = walk.core.engine(release.engine())?;
     let rendering = release.filled(to)?;
     Ok(engine.set_live(&walk.slot(to), &rendering, true).await?)
 }
 
 /// Workers take no traffic, so nothing of them drains: the old one ends before the new one starts.
-async fn change_workers(walk: &Walk, release: &Release) -> Result<(), DeployError> {
-    if let Some((color, old)) = walk.old() {
+pub(super) async fn change_workers(
+    walk: &Walk,
+    old: Option<(Color, &Release)>,
+    (to, release): (Color, &Release),
+) -> Result<(), DeployError> {
+    if let Some((color, old)) = old {
         stop_workers(walk, color, old).await?;
     }
-    let to = walk.plan.to;
     let workers = release.workers(|_| true);
     if workers.is_empty() {
         return Ok(());
     }
     let rendering = release.filled(to)?;
-    let engine = walk.engine()?;
+    let engine = walk.core.engine(release.engine())?;
     engine
         .start(Start {
             slot: &walk.slot(to),
@@ -175,7 +242,7 @@ async fn change_workers(walk: &Walk, release: &Release) -> Result<(), DeployErro
             role: Role::Live,
             rendering: &rendering,
             services: &workers,
-            replicas: baton_engine::Replicas::All,
+            replicas: Replicas::All,
             shielded: false,
         })
         .await?;
@@ -183,11 +250,7 @@ async fn change_workers(walk: &Walk, release: &Release) -> Result<(), DeployErro
     Ok(())
 }
 
-async fn stop_workers(
-    walk: &Walk,
-    color: baton_compose::Color,
-    old: &Release,
-) -> Result<(), DeployError> {
+async fn stop_workers(walk: &Walk, color: Color, old: &Release) -> Result<(), DeployError> {
     let engine = walk.core.engine(old.engine())?;
     let workers = old.workers(|worker| worker == Worker::StopFirst);
     let adopted: Vec<_> = workers

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{StepError, StepResult, Walk};
 use crate::health::http::{Question, REFUSED, ask, with_host};
 use crate::plan::StepName;
+use crate::release::Release;
 
 const STEP: StepName = StepName::WarmUp;
 
@@ -21,16 +22,26 @@ const STEP: StepName = StepName::WarmUp;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
-    let release = walk.release()?.clone();
+    let release = walk.release()?;
     let asks_for_it = release
         .routed()
         .any(|service| !service.policy.warmup.is_empty());
     if !asks_for_it {
         return Ok(json!({ "requests": 0 }));
     }
-    let instances = walk.core.running_instances(&release, walk.plan.to).await?;
+    let instances = walk.core.running_instances(release, walk.plan.to).await?;
+    let sent = of(walk, release, &instances).await?;
+    Ok(json!({ "requests": sent }))
+}
+
+/// Warms these up; returns how many requests that took.
+pub(super) async fn of(
+    walk: &Walk,
+    release: &Release,
+    instances: &[Instance],
+) -> Result<u32, StepError> {
     let mut sent = 0;
-    for instance in &instances {
+    for instance in instances {
         let Some(service) = release.service(&instance.service) else {
             continue;
         };
@@ -38,7 +49,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             sent += one(walk, instance, &service.policy, request).await?;
         }
     }
-    Ok(json!({ "requests": sent }))
+    Ok(sent)
 }
 
 /// Sends one line of `warmup`; returns how many requests that were.
@@ -59,6 +70,7 @@ async fn one(
         path: &request.path,
         headers,
         protocol: policy.protocol,
+        body: "",
     };
     let begun = Instant::now();
     let mut results: BTreeMap<String, u32> = BTreeMap::new();

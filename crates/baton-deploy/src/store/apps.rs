@@ -79,6 +79,20 @@ impl Store {
         .await
     }
 
+    /// The release that `baton stage` put there and that was neither promoted nor replaced.
+    pub(crate) async fn staged(&self, app: &AppName) -> Result<Option<ReleaseId>, DeployError> {
+        let app = app.to_string();
+        self.call("read app", move |connection| {
+            let staged: Option<Option<i64>> = connection
+                .query_row("SELECT staged FROM apps WHERE name = ?1", [app], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            Ok(staged.flatten().map(|id| ReleaseId(id.unsigned_abs())))
+        })
+        .await
+    }
+
     /// The number that the next release of the app gets.
     pub(crate) async fn next_release(&self, app: &AppName) -> Result<ReleaseId, DeployError> {
         let app = app.to_string();

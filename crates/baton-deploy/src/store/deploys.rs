@@ -20,6 +20,8 @@ pub(crate) enum Phase {
     Head,
     /// After the switch: to be taken forward.
     Tail,
+    /// Taken back after the switch: what was live before is so again.
+    Back,
     Done,
 }
 
@@ -29,6 +31,7 @@ impl Phase {
             Phase::Waiting => "waiting",
             Phase::Head => "head",
             Phase::Tail => "tail",
+            Phase::Back => "back",
             Phase::Done => "done",
         }
     }
@@ -38,6 +41,7 @@ impl Phase {
             "waiting" => Phase::Waiting,
             "head" => Phase::Head,
             "tail" => Phase::Tail,
+            "back" => Phase::Back,
             _ => Phase::Done,
         }
     }

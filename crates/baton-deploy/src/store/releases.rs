@@ -82,6 +82,8 @@ impl Store {
                                         ORDER BY id DESC LIMIT ?2)
                          AND id NOT IN (SELECT release FROM slots
                                         WHERE app = ?1 AND release IS NOT NULL)
+                         AND id NOT IN (SELECT staged FROM apps
+                                        WHERE name = ?1 AND staged IS NOT NULL)
                          RETURNING record",
                     )?
                     .query_map(params![app, keep.cast_signed()], |row| {

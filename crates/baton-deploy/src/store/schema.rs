@@ -3,7 +3,8 @@
 
 use rusqlite::Connection;
 
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE apps (
         name TEXT PRIMARY KEY,
         paused INTEGER NOT NULL DEFAULT 0,
@@ -63,7 +64,12 @@ const MIGRATIONS: &[&str] = &["
         kind TEXT NOT NULL,
         text TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    -- The staged release: whenever the idle color is free, it is what runs there.
+    ALTER TABLE apps ADD COLUMN staged INTEGER;
+",
+];
 
 #[derive(Debug)]
 pub(super) enum Problem {

@@ -16,6 +16,8 @@ pub(crate) struct Commit {
     pub(crate) deploy: i64,
     pub(crate) to: Color,
     pub(crate) release: ReleaseId,
+    /// It was staged before: nothing is any more.
+    pub(crate) promotes: bool,
 }
 
 fn role_name(role: SlotRole) -> &'static str {
@@ -148,9 +150,86 @@ impl Store {
                 "UPDATE deploys SET phase = ?2 WHERE id = ?1",
                 params![commit.deploy, Phase::Tail.as_str()],
             )?;
+            if commit.promotes {
+                transaction.execute("UPDATE apps SET staged = NULL WHERE name = ?1", [&app])?;
+            }
             transaction.commit()
         })
         .await
+    }
+
+    /// The switch of `deploy` is taken back: `to`, which was live before it, is so again, and the
+    /// color that had become live drains. All or nothing; done twice it changes nothing more.
+    pub(crate) async fn commit_way_back(
+        &self,
+        app: &AppName,
+        deploy: i64,
+        to: Color,
+    ) -> Result<(), DeployError> {
+        let app = app.to_string();
+        self.call("commit the way back", move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "UPDATE slots SET role = 'draining' WHERE app = ?1 AND color <> ?2 AND role = 'live'",
+                params![app, to.as_str()],
+            )?;
+            transaction.execute(
+                "UPDATE slots SET role = 'live' WHERE app = ?1 AND color = ?2",
+                params![app, to.as_str()],
+            )?;
+            // A rollback must not go to what was taken back.
+            transaction.execute(
+                "DELETE FROM lives WHERE app = ?1
+                 AND id > (SELECT MAX(l.id) FROM lives l JOIN slots s ON s.app = l.app AND s.release = l.release
+                           WHERE l.app = ?1 AND s.color = ?2)",
+                params![app, to.as_str()],
+            )?;
+            transaction.execute(
+                "UPDATE deploys SET phase = ?2 WHERE id = ?1",
+                params![deploy, Phase::Back.as_str()],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// `release` is staged in `color`, and `deploy`, which put it there, has no way back any more.
+    pub(crate) async fn commit_stage(
+        &self,
+        app: &AppName,
+        deploy: i64,
+        color: Color,
+        release: ReleaseId,
+    ) -> Result<(), DeployError> {
+        let app = app.to_string();
+        self.call("commit the stage", move |connection| {
+            let transaction = connection.transaction()?;
+            let id = release.0.cast_signed();
+            transaction.execute(
+                "INSERT INTO slots (app, color, role, release) VALUES (?1, ?2, 'preview', ?3)
+                 ON CONFLICT (app, color) DO UPDATE SET role = 'preview', release = ?3",
+                params![app, color.as_str(), id],
+            )?;
+            transaction.execute(
+                "UPDATE apps SET staged = ?2 WHERE name = ?1",
+                params![app, id],
+            )?;
+            transaction.execute(
+                "UPDATE deploys SET phase = ?2 WHERE id = ?1",
+                params![deploy, Phase::Tail.as_str()],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// Where nothing of a new release serves yet: what an earlier one left is forgotten.
+    pub(crate) async fn forget_routed(
+        &self,
+        app: &AppName,
+        color: Color,
+    ) -> Result<(), DeployError> {
+        self.set_routed(app, color, &[], "").await
     }
 
     /// Where the instances of a color were published last, for a start while the engine hangs.

@@ -1,0 +1,108 @@
+//! *watch*: the new release has all the users now, and is compared with the time before. A crash, an
+//! OOM kill, a failed health check or clearly more errors take it back, with the old color still there.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::vigil::Vigil;
+use super::{StepError, StepResult, Walk};
+use crate::figures::{self, Answered, SideFigures};
+use crate::plan::StepName;
+use crate::verdict::is_clearly_worse;
+
+const STEP: StepName = StepName::Watch;
+
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(walk: &mut Walk) -> StepResult {
+    let Some((color, old)) = walk.old().map(|(color, old)| (color, old.clone())) else {
+        return Ok(json!({}));
+    };
+    let release = walk.release()?.clone();
+    let watch = release.project.watch();
+    let engine = walk.engine()?;
+    let instances = walk.core.running_instances(&release, walk.plan.to).await?;
+    let left = walk.core.instances(&old, color).await?;
+    if let Some(leaving) = walk.leaving(STEP)? {
+        // Their time begins with the switch, not with the drain.
+        leaving.end_websockets(&left);
+    }
+    let router = walk.core.routes.router();
+    // Before a restart of the daemon nobody counted: then all that is known is after the switch.
+    let before: Answered = figures::of(router, &left);
+    let start: Answered = walk.before_switch.unwrap_or_default();
+    let vigil = Vigil::new(walk, &engine, &instances);
+    let now = || figures::of(router, &instances).since(start);
+    let errors = async {
+        loop {
+            if is_clearly_worse(before.side, now().side) {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    };
+    walk.deploy.begin_watch();
+    walk.note(
+        STEP,
+        format!("watching {} for {} s", release.id, watch.as_secs_f32()),
+    );
+    let begun = Instant::now();
+    let seen = tokio::select! {
+        () = sleep(watch) => Ok(()),
+        () = walk.deploy.watched_enough() => Ok(()),
+        worse = vigil.until_worse() => Err(worse),
+        () = errors => Err(more_errors(walk, before, now())),
+        () = walk.deploy.cancelled() => Err(by_hand(walk)),
+    };
+    let undisturbed = walk.deploy.end_watch();
+    seen?;
+    if !undisturbed {
+        return Err(by_hand(walk));
+    }
+    let (before, after) = (SideFigures::from(before), SideFigures::from(now()));
+    walk.note(STEP, compared(&after, &before));
+    Ok(json!({
+        "seconds": begun.elapsed().as_secs(),
+        "before": before,
+        "after": after,
+    }))
+}
+
+fn by_hand(walk: &Walk) -> StepError {
+    StepError::Worse {
+        message: format!("{} was taken back by hand", walk.plan.release),
+        failure: None,
+    }
+}
+
+fn more_errors(walk: &Walk, before: Answered, after: Answered) -> StepError {
+    StepError::Worse {
+        message: format!(
+            "{} makes clearly more errors: {} in {} requests ({:.1} %), before the switch {} in {} ({:.1} %)",
+            walk.plan.release,
+            after.side.errors,
+            after.side.requests,
+            after.side.error_percent(),
+            before.side.errors,
+            before.side.requests,
+            before.side.error_percent(),
+        ),
+        failure: None,
+    }
+}
+
+/// `412 requests, 0 errors, p99 12 ms (before: 9120, 1, 11 ms)`
+fn compared(after: &SideFigures, before: &SideFigures) -> String {
+    let millis = |took: Option<f64>| took.map_or("–".to_owned(), |took| format!("{took:.0} ms"));
+    format!(
+        "{} requests, {} errors, p99 {} (before: {}, {}, {})",
+        after.requests,
+        after.errors,
+        millis(after.p99_ms),
+        before.requests,
+        before.errors,
+        millis(before.p99_ms)
+    )
+}
