@@ -111,6 +111,7 @@ impl Machine {
 
     async fn run(&self, project: Project) -> Outcome {
         let request = DeployRequest {
+            intent: Default::default(),
             project,
             strategy: None,
             force: false,

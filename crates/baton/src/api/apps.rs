@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::Response;
 use baton_deploy::outcome::Outcome;
-use baton_deploy::request::{RollbackRequest, SwitchRequest};
+use baton_deploy::request::{RollbackRequest, Steer, SwitchRequest};
 
 use super::peer::Peer;
 use super::stream::{self, Fetcher};
@@ -52,6 +52,26 @@ pub(super) async fn switch(
         running.progress,
         Fetcher::Nobody,
     ))
+}
+
+/// `POST /v1/apps/{app}/canary`: steers the one that runs.
+pub(super) async fn canary(
+    State(api): State<Api>,
+    Path(app): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Done>, ApiError> {
+    let steer: Steer = body(&bytes)?;
+    let app = app_name(&app)?;
+    api.control.steer(&app, steer)?;
+    Ok(done(match steer {
+        Steer::Set(weight) => format!(
+            "{app}: {}% of the clients, until `resume`",
+            weight.percent()
+        ),
+        Steer::Hold => format!("{app}: the canary is held"),
+        Steer::Resume => format!("{app}: the canary goes on"),
+        Steer::Abort => format!("{app}: the canary is taken back"),
+    }))
 }
 
 /// `POST /v1/apps/{app}/cancel`: how the deploy that ran ended.

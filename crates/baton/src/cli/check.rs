@@ -2,7 +2,7 @@
 
 use baton_deploy::control::Check as Checked;
 use baton_deploy::outcome::ExitCode;
-use baton_deploy::request::DeployRequest;
+use baton_deploy::request::{DeployRequest, Intent};
 use clap::Args;
 use http::Method;
 use serde_json::json;
@@ -42,6 +42,7 @@ impl Check {
         let project = project::read(self.files.options(selection)?).await?;
         let request = DeployRequest {
             project,
+            intent: Intent::Deploy,
             strategy: None,
             force: false,
             wait_lock: None,

@@ -2,7 +2,7 @@
 
 use baton_compose::EngineKind;
 use baton_deploy::plan::Strategy;
-use baton_deploy::request::DeployRequest;
+use baton_deploy::request::{DeployRequest, Intent};
 use clap::{Args, ValueEnum};
 use http::Method;
 
@@ -17,6 +17,16 @@ use crate::wire::DaemonInfo;
 /// is healthy. The old one finishes what it has. A release that does not come up never gets a request.
 #[derive(Debug, Args)]
 pub struct Deploy {
+    #[command(flatten)]
+    release: ReleaseArgs,
+    /// How it goes live [default: what the file says, else blue-green]
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<StrategyArg>,
+}
+
+/// What `deploy` and `stage` make a release of.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
     /// Only these services
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
@@ -33,13 +43,10 @@ pub struct Deploy {
     /// Run this image instead of the file's
     #[arg(long, value_name = "REF")]
     image: Option<String>,
-    /// How it goes live [default: what the file says, else blue-green]
-    #[arg(long, value_name = "STRATEGY")]
-    strategy: Option<StrategyArg>,
     /// Also apply what changed for the services without `x-baton`
     #[arg(long)]
     with_deps: bool,
-    /// Deploy even if this image and configuration are live already
+    /// Do it even if this image and configuration are there already
     #[arg(long)]
     force: bool,
     /// Show the plan; run nothing
@@ -51,17 +58,34 @@ pub struct Deploy {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StrategyArg {
+    /// All at once, when the new release is healthy
     BlueGreen,
-    #[value(hide = true)]
+    /// Instance by instance
     Rolling,
-    #[value(hide = true)]
+    /// A share of the clients first
     Canary,
 }
 
 impl Deploy {
     pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
+        let strategy = self.strategy.map(|strategy| match strategy {
+            StrategyArg::BlueGreen => Strategy::BlueGreen,
+            StrategyArg::Rolling => Strategy::Rolling,
+            StrategyArg::Canary => Strategy::Canary,
+        });
+        self.release.run(global, Intent::Deploy, strategy).await
+    }
+}
+
+impl ReleaseArgs {
+    /// Reads the files, fetches, and follows what the daemon makes of it.
+    pub(super) async fn run(
+        self,
+        global: &Global,
+        intent: Intent,
+        strategy: Option<Strategy>,
+    ) -> Result<(), CliError> {
         let (client, out) = (global.client(), global.out());
-        let strategy = self.strategy()?;
         let selection = Selection {
             project_name: self.project_name,
             services: self.services,
@@ -71,6 +95,7 @@ impl Deploy {
         let project = project::read(options.clone()).await?;
         let request = DeployRequest {
             project,
+            intent,
             strategy,
             force: self.force,
             wait_lock: self.wait.wait_lock,
@@ -99,14 +124,5 @@ impl Deploy {
             }
         };
         follow.run(lines, fetch).await
-    }
-
-    fn strategy(&self) -> Result<Option<Strategy>, CliError> {
-        match self.strategy {
-            None => Ok(None),
-            Some(StrategyArg::BlueGreen) => Ok(Some(Strategy::BlueGreen)),
-            Some(StrategyArg::Rolling) => Err(CliError::NotYet("--strategy rolling".into())),
-            Some(StrategyArg::Canary) => Err(CliError::NotYet("--strategy canary".into())),
-        }
     }
 }

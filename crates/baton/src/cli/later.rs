@@ -11,12 +11,6 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 pub enum Later {
     #[command(hide = true)]
-    Stage(Anything),
-    #[command(hide = true)]
-    Promote(Anything),
-    #[command(hide = true)]
-    Canary(Anything),
-    #[command(hide = true)]
     Maintenance(Anything),
     #[command(hide = true)]
     Init(Anything),
@@ -44,9 +38,6 @@ pub struct Anything {
 impl Later {
     fn parts(&self) -> (&'static str, &Anything) {
         match self {
-            Later::Stage(rest) => ("stage", rest),
-            Later::Promote(rest) => ("promote", rest),
-            Later::Canary(rest) => ("canary", rest),
             Later::Maintenance(rest) => ("maintenance", rest),
             Later::Init(rest) => ("init", rest),
             Later::Import(rest) => ("import", rest),

@@ -10,6 +10,7 @@
 //! | all others | one command each: its arguments, and `run` |
 
 mod app;
+mod canary;
 mod cancel;
 mod check;
 mod completions;
@@ -25,6 +26,7 @@ mod logs;
 mod observe;
 mod pause;
 mod project;
+mod promote;
 mod receipts;
 mod releases;
 mod remove;
@@ -32,6 +34,7 @@ mod resume;
 mod rollback;
 mod schema;
 mod serve;
+mod stage;
 mod status;
 mod switch;
 
@@ -98,10 +101,16 @@ impl Global {
 enum Command {
     /// Bring a new release live; the old one serves until it is healthy
     Deploy(deploy::Deploy),
+    /// Run a release on the preview hosts; what is live is not touched
+    Stage(stage::Stage),
+    /// Bring the staged release live
+    Promote(promote::Promote),
     /// Go back to the previous release, or to rN; at once if it is still warm
     Rollback(rollback::Rollback),
     /// Pass traffic to the other color if it is up and healthy; nothing else
     Switch(switch::Switch),
+    /// Steer a canary by hand
+    Canary(canary::Canary),
     /// Stop the running deploy and undo it
     Cancel(cancel::Cancel),
     /// Validate the files and show the plan; nothing is run
@@ -184,6 +193,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
     runtime.block_on(async {
         match command {
             Command::Deploy(command) => command.run(&global).await,
+            Command::Stage(command) => command.run(&global).await,
+            Command::Promote(command) => command.run(&global).await,
+            Command::Canary(command) => command.run(&global).await,
             Command::Rollback(command) => command.run(&global).await,
             Command::Switch(command) => command.run(&global).await,
             Command::Cancel(command) => command.run(&global).await,

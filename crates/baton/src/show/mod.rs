@@ -13,6 +13,7 @@
 //!
 //! Everything but [`out`] and [`progress`] is a pure function to text.
 
+pub mod canary;
 pub mod failure;
 pub mod lists;
 pub mod out;

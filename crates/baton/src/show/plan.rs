@@ -2,7 +2,7 @@
 
 use baton_compose::project::Notice;
 use baton_deploy::control::Check;
-use baton_deploy::plan::{DeployKind, Plan, StepName};
+use baton_deploy::plan::{DeployKind, Plan, StepName, Strategy};
 
 use super::Paint;
 
@@ -39,6 +39,8 @@ pub fn render_check(app: &str, check: &Check, notices: &[Notice], paint: Paint) 
 fn headline(app: Option<&str>, plan: &Plan, paint: Paint) -> String {
     let verb = match plan.kind {
         DeployKind::Deploy => "deploy",
+        DeployKind::Stage => "stage",
+        DeployKind::Promote => "promote",
         DeployKind::RollbackWarm => "roll back (still warm, nothing boots)",
         DeployKind::RollbackBoot => "roll back",
         DeployKind::Switch => "switch",
@@ -48,11 +50,20 @@ fn headline(app: Option<&str>, plan: &Plan, paint: Paint) -> String {
         None => String::new(),
     };
     let from = match plan.from {
+        Some(from) if plan.has(StepName::StopOld) => {
+            format!("{} ends first, requests are held", paint.slot(from))
+        }
         Some(from) => format!("{} is live until the switch", paint.slot(from)),
+        None if !plan.switches() => "for its preview hosts; what is live stays".to_owned(),
         None => "nothing is live yet".to_owned(),
     };
     format!(
-        "{app}{verb}: {} → {}; {from}",
+        "{app}{verb}{}: {} → {}; {from}",
+        match plan.strategy {
+            Strategy::BlueGreen => "",
+            Strategy::Rolling => " (rolling)",
+            Strategy::Canary => " (canary)",
+        },
         paint.bold(&plan.release.to_string()),
         paint.slot(plan.to)
     )
@@ -64,15 +75,15 @@ fn steps(plan: &Plan) -> String {
         let names: Vec<&str> = steps.iter().map(|step| step.as_str()).collect();
         names.join(" → ")
     };
-    let switch = plan.steps.iter().position(|step| *step == StepName::Switch);
-    match switch {
-        Some(at) if at + 1 < plan.steps.len() => format!(
-            "  {}\n  then, in the background: {}",
-            names(&plan.steps[..=at]),
-            names(&plan.steps[at + 1..])
-        ),
-        _ => format!("  {}", names(&plan.steps)),
+    let (head, tail) = plan.steps.split_at(plan.head());
+    if tail.is_empty() {
+        return format!("  {}", names(head));
     }
+    format!(
+        "  {}\n  then, in the background: {}",
+        names(head),
+        names(tail)
+    )
 }
 
 /// One line for each key of the file that Baton changed or dropped.

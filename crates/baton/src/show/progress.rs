@@ -2,15 +2,18 @@
 //! programs. What cannot be written any more is dropped: a deploy does not depend on its audience.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_deploy::outcome::Outcome;
 use baton_deploy::plan::{Plan, StepName};
-use baton_deploy::progress::Progress;
+use baton_deploy::progress::{CanaryProgress, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::units::millis;
-use super::{Out, Paint, failure, plan, receipt};
+use super::{Out, Paint, canary, failure, plan, receipt};
+
+/// How often a canary is written about where lines do not live.
+const CANARY_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows one deploy, rollback or switch.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct View {
     /// shown twice.
     seen: BTreeSet<String>,
     replay: bool,
+    /// When a line about a canary was written last, and what it waited for.
+    canary_told: Option<(Instant, Option<String>)>,
 }
 
 impl View {
@@ -36,6 +41,7 @@ impl View {
             with_tail,
             seen: BTreeSet::new(),
             replay: false,
+            canary_told: None,
         }
     }
 
@@ -97,6 +103,7 @@ impl View {
                 }
             }
             Progress::Note { step, text } => self.note(*step, text),
+            Progress::Canary(canary) => self.canary(canary),
             Progress::StepSucceeded { step, ms } => {
                 let mark = self.out.paint.green("✓");
                 self.end_step(*step, &line(&mark, *step, &millis(*ms)));
@@ -126,6 +133,22 @@ impl View {
             Some(live) if step != StepName::Preflight => live.note(step, text),
             Some(_) => self.remark(&format!("  {} {text}", self.out.paint.dim("·"))),
             None => self.remark(&format!("    {step}: {text}")),
+        }
+    }
+
+    /// On a terminal the line lives; elsewhere it is written now and then.
+    fn canary(&mut self, canary: &CanaryProgress) {
+        let text = canary::line(canary);
+        if let Some(live) = &mut self.live {
+            return live.note(StepName::Canary, &text);
+        }
+        let due = self
+            .canary_told
+            .as_ref()
+            .is_none_or(|(at, waits)| at.elapsed() >= CANARY_EVERY || *waits != canary.waits_for);
+        if due {
+            self.remark(&format!("    canary: {text}"));
+            self.canary_told = Some((Instant::now(), canary.waits_for.clone()));
         }
     }
 
@@ -223,12 +246,11 @@ impl Live {
 
     /// Lists the steps that will come.
     fn expect(&mut self, plan: &Plan, with_tail: bool) {
-        let head = plan
-            .steps
-            .iter()
-            .position(|step| *step == StepName::Switch)
-            .map_or(plan.steps.len(), |at| at + 1);
-        let shown = if with_tail { plan.steps.len() } else { head };
+        let shown = if with_tail {
+            plan.steps.len()
+        } else {
+            plan.head()
+        };
         for step in &plan.steps[..shown] {
             let bar = self.bar(*step);
             bar.set_style(style("{msg}"));

@@ -1,7 +1,7 @@
 //! The proof at the end of a deploy.
 
 use baton_compose::Color;
-use baton_deploy::receipt::{MessageFigures, Receipt};
+use baton_deploy::receipt::{MessageFigures, Receipt, SideFigures, Watched};
 use baton_deploy::router::StreamFigures;
 
 use super::Paint;
@@ -18,6 +18,12 @@ pub fn render(receipt: &Receipt, paint: Paint) -> String {
         ("in flight", in_flight(receipt)),
         ("took", took(receipt)),
     ];
+    if let Some(reason) = &receipt.reason {
+        rows.insert(2, ("why", reason.clone()));
+    }
+    if let Some(watch) = &receipt.watch {
+        rows.push(("watch", watched(watch)));
+    }
     for (color, figures) in &receipt.streams {
         rows.push(("streams", streams(*color, figures)));
     }
@@ -84,6 +90,26 @@ fn in_flight(receipt: &Receipt) -> String {
         ));
     }
     text
+}
+
+/// The new release against the time before it.
+fn watched(watch: &Watched) -> String {
+    let side = |side: &SideFigures| {
+        let errors = counted(side.errors, "error", "errors");
+        match side.p99_ms {
+            Some(p99) => format!(
+                "{} requests, {errors}, p99 {p99:.0} ms",
+                count(side.requests)
+            ),
+            None => format!("{} requests, {errors}", count(side.requests)),
+        }
+    };
+    format!(
+        "{} s: {}; before: {}",
+        watch.seconds,
+        side(&watch.after),
+        side(&watch.before)
+    )
 }
 
 /// What became of the event streams, WebSockets and sessions of one color; only what there was.
@@ -164,6 +190,9 @@ pub(crate) mod tests {
             release: ReleaseId(7),
             previous: Some(ReleaseId(6)),
             color: Color::Green,
+            reason: None,
+            strategy: Default::default(),
+            watch: None,
             outcome: "live".into(),
             started_at: OffsetDateTime::UNIX_EPOCH,
             ended_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(95),

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::{AppName, Color, Rendering};
+use baton_compose::{AppName, Color, Rendering, Role};
 use baton_engine::engine::{Address, HealthcheckResult};
 use baton_engine::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Slot,
-    Start, Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Once,
+    OnceResult, Replicas, Shield, Slot, Start, Usage,
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub(crate) exit_codes: VecDeque<i64>,
     /// Slots that the engine was told are live.
     pub(crate) live: BTreeMap<Slot, bool>,
+    pub(crate) shields: BTreeMap<Slot, Shield>,
+    /// As what each slot was started last.
+    pub(crate) roles: BTreeMap<Slot, Role>,
     /// Instances that carry traffic now, as the router tells.
     pub(crate) serving: BTreeSet<InstanceId>,
     pub(crate) in_flight: BTreeMap<InstanceId, u64>,
@@ -52,6 +55,10 @@ pub(crate) struct State {
     pub(crate) halves_stand_still: bool,
     /// Sessions that are pinned to an instance.
     pub(crate) sessions: BTreeMap<InstanceId, u64>,
+    /// Two colors may serve at once: a rolling deploy.
+    pub(crate) mixed: bool,
+    /// Requests and errors that an instance has answered.
+    pub(crate) answers: BTreeMap<InstanceId, (u64, u64)>,
     /// Every rule that was broken, for the end of the test.
     pub(crate) violations: Vec<String>,
     /// What was asked of it, in order.
@@ -169,36 +176,67 @@ impl FakeEngine {
         let mut all = Vec::new();
         for service in start.services {
             let here = |i: &Instance| i.slot.as_ref() == Some(start.slot) && i.service == *service;
-            let running = state.instances.iter().find(|i| {
+            let of_this = |i: &&Instance| {
                 here(i) && i.release == Some(start.release) && i.state == InstanceState::Running
-            });
-            if let Some(running) = running {
-                all.push(running.clone());
+            };
+            let running: Vec<_> = state.instances.iter().filter(of_this).cloned().collect();
+            let wanted = wanted(start, service);
+            if running.len() >= wanted {
+                all.extend(running);
                 continue;
             }
+            let missing = wanted - running.len();
             let stale: Vec<_> = state
                 .instances
                 .iter()
-                .filter(|i| here(i))
+                .filter(|i| here(i) && !of_this(i))
                 .cloned()
                 .collect();
             for instance in stale {
                 state.stopping(&instance.id);
                 state.instances.retain(|i| i.id != instance.id);
             }
-            let mut instance = state.make(Some(start.slot), service, Some(start.release));
-            if let Some(exit) = state.ends_at_start.clone() {
-                instance.state = InstanceState::Exited(exit);
-                instance.address = None;
+            let numbers: BTreeSet<_> = running.iter().map(|i| i.replica).collect();
+            all.extend(running);
+            for replica in (1..).filter(|n| !numbers.contains(n)).take(missing) {
+                let mut instance = state.make(Some(start.slot), service, Some(start.release));
+                instance.replica = replica;
+                if let Some(exit) = state.ends_at_start.clone() {
+                    instance.state = InstanceState::Exited(exit);
+                    instance.address = None;
+                }
+                if state.new_are_unhealthy {
+                    state.unhealthy.insert(instance.id.clone());
+                }
+                state.instances.push(instance.clone());
+                all.push(instance);
             }
-            if state.new_are_unhealthy {
-                state.unhealthy.insert(instance.id.clone());
-            }
-            state.instances.push(instance.clone());
-            all.push(instance);
         }
+        state.shields.insert(
+            start.slot.clone(),
+            if start.shielded {
+                Shield::Candidate
+            } else {
+                Shield::None
+            },
+        );
+        state.roles.insert(start.slot.clone(), start.role);
         Ok(all)
     }
+}
+
+/// How many instances of a service there are to be.
+fn wanted(start: &Start<'_>, service: &str) -> usize {
+    let Rendering::Docker(model) = start.rendering else {
+        return 1;
+    };
+    let known = model.services.iter().find(|known| known.name == service);
+    let all = known.map_or(1, |known| known.replicas.max(1));
+    let number = match start.replicas {
+        Replicas::All => all,
+        Replicas::UpTo(most) => most.min(all),
+    };
+    number as usize
 }
 
 #[async_trait]
@@ -262,6 +300,58 @@ impl Engine for FakeEngine {
             })
             .await;
         Ok(exit)
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.freezer
+            .call("remove", || {
+                let mut state = self.state();
+                state.calls.push(format!("remove {id}"));
+                state.stopping(id);
+                state.instances.retain(|i| i.id != *id);
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
+        self.freezer
+            .call("shield", || {
+                self.state().shields.insert(slot.clone(), shield);
+            })
+            .await;
+        Ok(None)
+    }
+
+    async fn run_once(
+        &self,
+        once: Once<'_>,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError> {
+        let code = self
+            .freezer
+            .call("run_once", || {
+                let mut state = self.state();
+                let call = format!(
+                    "once {} {} {}",
+                    once.slot,
+                    once.service,
+                    once.command.join(" ")
+                );
+                state.calls.push(call);
+                state.exit_codes.pop_front().unwrap_or(0)
+            })
+            .await;
+        line("migrating".to_owned());
+        Ok(OnceResult {
+            exit: Exit {
+                code: i32::try_from(code).ok(),
+                oom_killed: false,
+                error: None,
+            },
+            timed_out: false,
+            log: vec!["migrating".to_owned()],
+        })
     }
 
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {

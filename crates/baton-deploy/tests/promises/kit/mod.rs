@@ -40,6 +40,7 @@ pub(crate) fn api(app: &str) -> Service {
             hosts: vec![format!("{app}.example.com")],
             port: Some(8080),
             keep_warm: Duration::ZERO,
+            watch: Duration::ZERO,
             startup_timeout: Duration::from_secs(20),
             drain: Drain {
                 requests: Duration::from_millis(300),
@@ -61,10 +62,16 @@ pub(crate) fn api(app: &str) -> Service {
 
 pub(crate) fn project_of(app: &str, services: Vec<Service>) -> Project {
     let name: AppName = app.parse().expect("a valid name");
-    let renderings = Color::BOTH
-        .into_iter()
-        .map(|color| (color, Role::Live, rendering(&name, color, &services)))
-        .collect();
+    let mut renderings = Vec::new();
+    for color in Color::BOTH {
+        renderings.push((color, Role::Live, rendering(&name, color, &services)));
+        if services
+            .iter()
+            .any(|service| service.policy.preview.is_some())
+        {
+            renderings.push((color, Role::Preview, rendering(&name, color, &services)));
+        }
+    }
     Project {
         app: name,
         engine: EngineKind::Docker,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::{AppName, Color};
+use baton_compose::{AppName, Color, Role};
 use baton_deploy::router::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute};
 use baton_engine::{InstanceId, InstanceState};
 
@@ -41,9 +41,29 @@ impl FakeRouter {
     /// Which color and instances answer a request for the app's service now.
     pub(crate) fn serving(&self, app: &str) -> Option<(Color, Vec<InstanceId>)> {
         let routes = self.routes.lock().unwrap();
-        let route = routes.iter().find(|route| route.app.as_str() == app)?;
+        let route = routes
+            .iter()
+            .find(|route| route.app.as_str() == app && route.role == Role::Live)?;
         let ids = route.instances.iter().map(|i| i.id.clone()).collect();
         Some((route.color?, ids))
+    }
+
+    /// What the preview hosts reach, and the page that they show instead.
+    pub(crate) fn previewed(&self, app: &str) -> Option<(Vec<InstanceId>, Option<String>)> {
+        let routes = self.routes.lock().unwrap();
+        let route = routes
+            .iter()
+            .find(|route| route.app.as_str() == app && route.role == Role::Preview)?;
+        let ids = route.instances.iter().map(|i| i.id.clone()).collect();
+        Some((ids, route.page.as_ref().map(|page| page.body.to_string())))
+    }
+
+    /// Percent of the clients that a canary has.
+    pub(crate) fn weight(&self, app: &str) -> u8 {
+        let routes = self.routes.lock().unwrap();
+        let mut own = routes.iter().filter(|route| route.app.as_str() == app);
+        own.find_map(|route| route.split.as_ref())
+            .map_or(0, |split| split.weight.percent())
     }
 
     pub(crate) fn is_held(&self, app: &str) -> bool {
@@ -90,18 +110,22 @@ impl FakeRouter {
 
     fn published(&self, routes: &[ServiceRoute]) {
         let mut state = self.engine.state();
+        let canaries = routes.iter().filter_map(|route| route.split.as_ref());
+        let canaries = canaries.flat_map(|split| &split.instances);
         let ids: BTreeSet<_> = routes
             .iter()
             .flat_map(|route| &route.instances)
+            .chain(canaries)
             .map(|instance| instance.id.clone())
             .collect();
-        for instance in routes.iter().flat_map(|route| &route.instances) {
+        let live = routes.iter().filter(|route| route.role == Role::Live);
+        for instance in live.flat_map(|route| &route.instances) {
             let now = state.instances.iter().find(|i| i.id == instance.id);
             let runs = now.is_some_and(|now| now.state == InstanceState::Running);
             let slot = instance.slot.as_ref();
-            let candidate = routes
-                .iter()
-                .any(|r| slot.is_some_and(|s| s.app == r.app && Some(s.color) != r.color));
+            let mut own = routes.iter().filter(|route| route.role == Role::Live);
+            let candidate = !state.mixed
+                && own.any(|r| slot.is_some_and(|s| s.app == r.app && Some(s.color) != r.color));
             // While the engine hangs nobody can know.
             if (!runs && !state.hangs) || candidate {
                 let text = format!("{} was routed: runs {runs}", instance.id);
@@ -172,7 +196,10 @@ impl Router for FakeRouter {
         });
         let state = self.engine.state();
         let of = |map: &BTreeMap<InstanceId, u64>| map.get(id).copied().unwrap_or(0);
+        let (requests, errors) = state.answers.get(id).copied().unwrap_or_default();
         Some(InstanceFigures {
+            requests,
+            errors,
             in_flight: of(&state.in_flight),
             draining: of(&state.in_flight),
             halves: of(&state.halves),

@@ -72,6 +72,7 @@ impl World {
 
     pub(crate) fn request(project: Project) -> DeployRequest {
         DeployRequest {
+            intent: Default::default(),
             project,
             strategy: None,
             force: false,
