@@ -131,3 +131,10 @@ pub(crate) fn images(project: &Project, tag: &str) -> FetchedImages {
         })
         .collect()
 }
+
+/// One `api`, with a policy of the test's own.
+pub(crate) fn project_with(app: &str, policy: impl FnOnce(&mut Service)) -> Project {
+    let mut service = api(app);
+    policy(&mut service);
+    project_of(app, vec![service])
+}
