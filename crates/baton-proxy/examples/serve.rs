@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         halves: vec![instance],
         sessions: None,
         pinned: Vec::new(),
+        split: None,
         counters: Arc::new(RouteCounters::default()),
     };
     proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)])?));

@@ -38,6 +38,17 @@ pub(crate) struct Forwarded<'b> {
 }
 
 impl<'b> Forwarded<'b> {
+    /// All that a message's fields say. Those of a client that is not trusted say nothing.
+    pub(crate) fn of<'n>(peer: &Peer, fields: impl Iterator<Item = (&'n str, &'b [u8])>) -> Self {
+        let mut forwarded = Forwarded::default();
+        if peer.trusted {
+            for (name, value) in fields {
+                forwarded.takes(peer, name, value);
+            }
+        }
+        forwarded
+    }
+
     /// Whether a field is not to be copied: Baton writes it itself, or nobody trusted has sent it.
     pub(crate) fn takes(&mut self, peer: &Peer, name: &str, value: &'b [u8]) -> bool {
         if !concerns_forwarding(name) {
@@ -71,6 +82,15 @@ impl<'b> Forwarded<'b> {
             || self
                 .proto
                 .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// The client, as the app is told in `X-Real-IP`; the peer where that is no address.
+    pub(crate) fn client(&self, peer: &Peer) -> IpAddr {
+        let real = match self.real_ip {
+            Some(real) => read_ip(real),
+            None => self.last_untrusted(peer),
+        };
+        real.unwrap_or_else(|| peer.ip())
     }
 
     /// The client as `X-Forwarded-For` has it; its first address where all are trusted proxies. None

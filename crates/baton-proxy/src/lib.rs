@@ -21,6 +21,9 @@
 //! | [`sse`] | server-sent events as pure functions on bytes, no IO: whole events, several halves as one stream |
 //! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
+//! | `caller` | whose request it is |
+//! | [`split`] | a canary: which clients meet it, and that they keep it |
+//! | `seen` | which hashes have been seen |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
 //! | `latency` | how long answers take |
@@ -40,6 +43,7 @@ mod atomic {
 }
 mod answer;
 mod buffer;
+mod caller;
 mod clients;
 mod connection;
 mod error;
@@ -56,10 +60,12 @@ mod listener;
 pub mod proxy;
 mod random;
 pub mod route;
+mod seen;
 pub mod sessions;
 pub mod settings;
 mod shutdown;
 mod signal;
+pub mod split;
 pub mod sse;
 pub mod streams;
 mod tls;
@@ -76,6 +82,7 @@ pub use route::{
 };
 pub use sessions::SessionRule;
 pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settings};
+pub use split::Split;
 pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;
 pub use websocket::end::{EndWebSockets, SERVICE_RESTART};

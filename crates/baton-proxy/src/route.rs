@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::instance::Instance;
+use crate::seen::Seen;
 use crate::sessions::SessionRule;
+use crate::split::Split;
 use crate::streams::rule::{StreamMode, StreamRule};
 
 /// What requests for one set of hosts and one path prefix meet. Immutable: a change is a new `Route`
@@ -45,6 +47,8 @@ pub struct Route {
     /// Those that take requests of the sessions that they have, and no others: the instances of a
     /// release that is being drained. [`Instance::pin`] says in which order to do what.
     pub pinned: Vec<Arc<Instance>>,
+    /// A share of the clients goes elsewhere. Its instances are open like `instances`.
+    pub split: Option<Arc<Split>>,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }
@@ -92,6 +96,8 @@ pub struct RouteCounters {
     /// without [`Route::sessions`]: a switch will lose them.
     pub session_cookie: OnceLock<Box<str>>,
     pub streams: StreamCounters,
+    /// Clients of a split, by release and address, that have brought their cookie back.
+    pub(crate) returning: Seen,
 }
 
 /// The managed event streams of one route. Monotonic but the gauges `open` and `union`.

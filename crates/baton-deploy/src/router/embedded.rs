@@ -129,29 +129,25 @@ impl Embedded {
             limits: limits(&policy.limits),
             max_wait: policy.max_wait,
             mode: if wanted.held { Mode::Hold } else { Mode::Serve },
-            instances: wanted
-                .instances
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
+            instances: state.all(&wanted.instances),
             streams: policy.sse.iter().map(stream_rule).collect(),
             default_stream_mode: stream_mode(policy.default_stream_mode),
-            halves: wanted
-                .halves
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
+            halves: state.all(&wanted.halves),
             sessions: policy.sessions.as_ref().map(|sessions| {
                 Arc::new(SessionRule {
                     cookie: sessions.cookie.as_str().into(),
                     keep: sessions.keep,
                 })
             }),
-            pinned: wanted
-                .pinned
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
+            pinned: state.all(&wanted.pinned),
+            split: wanted.split.as_ref().map(|split| {
+                Arc::new(baton_proxy::Split {
+                    instances: state.all(&split.instances),
+                    weight: split.weight.percent(),
+                    release: split.release.to_string().into(),
+                    header: split.header,
+                })
+            }),
             counters,
         }
     }
@@ -213,6 +209,14 @@ impl State {
             baton_proxy::Instance::new(instance.id.0.as_str(), socket(address), address.published)
         });
         Some(Arc::clone(known))
+    }
+
+    /// Those that have an address.
+    fn all(&mut self, instances: &[Instance]) -> Vec<Arc<baton_proxy::Instance>> {
+        instances
+            .iter()
+            .filter_map(|instance| self.instance(instance))
+            .collect()
     }
 
     /// Keeps figures of the latest ones that are gone, and all that still have requests.
@@ -334,6 +338,7 @@ impl Router for Embedded {
             instances: Vec::new(),
             halves: Vec::new(),
             pinned: Vec::new(),
+            split: None,
             ..wanted.clone()
         });
         let built = bare
@@ -480,8 +485,12 @@ fn holds(list: &[Arc<baton_proxy::Instance>], one: &Arc<baton_proxy::Instance>) 
     list.iter().any(|known| Arc::ptr_eq(known, one))
 }
 
+/// Those that may take requests: of a split, both sides'.
 fn instances(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {
-    each_once(table.routes().iter().flat_map(|route| &route.instances))
+    each_once(table.routes().iter().flat_map(|route| {
+        let canary = route.split.iter().flat_map(|split| &split.instances);
+        route.instances.iter().chain(canary)
+    }))
 }
 
 fn halves(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {

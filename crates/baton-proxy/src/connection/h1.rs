@@ -196,7 +196,7 @@ impl Connection {
     /// Sends a request to an instance, again if need and rule allow it, and its answer back.
     async fn exchange(&mut self, pending: &mut Pending) -> Next {
         let mut attempts = Attempts::patient_if(pending.asked.expects_events);
-        attempts.held.claims = std::mem::take(&mut pending.claims);
+        attempts.held.caller = std::mem::take(&mut pending.caller);
         loop {
             // An h2c instance gets the body in another framing.
             if pending.route.protocol == Protocol::Http1 {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
 use crate::route::Route;
-use crate::sessions::Claims;
+use crate::split::Given;
 use crate::websocket::end::EndWebSockets;
 use crate::worker::WorkerContext;
 
@@ -54,9 +55,14 @@ impl Account {
         self.guard.becomes_stream();
     }
 
-    /// The sessions that its request names.
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.guard.claims
+    /// Whose request it is.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.guard.caller
+    }
+
+    /// The id that the client gets with the answer.
+    pub(crate) fn given(&self) -> Option<Given> {
+        self.caller().given(&self.route)
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {
@@ -80,7 +86,12 @@ impl Account {
         fields: impl Iterator<Item = (&'f str, &'f [u8])>,
     ) {
         let sessions = &worker.shared().sessions;
-        sessions.answered(&self.route, self.instance(), &self.guard.claims, fields);
+        sessions.answered(
+            &self.route,
+            self.instance(),
+            &self.caller().claims(),
+            fields,
+        );
     }
 
     /// The request belongs to a session that stays on an instance which takes no others: what it opens
@@ -91,7 +102,7 @@ impl Account {
 
     /// The client has done something in the session that its request named.
     pub(crate) fn session_used(&self, worker: &WorkerContext) {
-        worker.shared().sessions.touch(&self.guard.claims);
+        worker.shared().sessions.touch(&self.caller().claims());
     }
 
     /// The instance has agreed to another protocol.
@@ -119,7 +130,7 @@ impl Account {
         // One that was opened before the switch came in as every other.
         let has_session = || {
             let sessions = &worker.shared().sessions;
-            instance.is_pinned() && sessions.has(instance, &self.guard.claims)
+            instance.is_pinned() && sessions.has(instance, &self.caller().claims())
         };
         ends.since(epoch, self.is_pinned() || has_session())
     }

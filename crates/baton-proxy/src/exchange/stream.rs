@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::answer::{Answer, accepts_html};
+use crate::caller::Caller;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::h2c::{self, H2cStream};
@@ -26,6 +27,7 @@ use crate::h1::{BodyLength, ConnectionOptions};
 use crate::hold::{self, Connection, NoPlace};
 use crate::io::Peer;
 use crate::route::Route;
+use crate::split::Given;
 use crate::streams::{self, Kept, Splice};
 use crate::upstream::h1::{self, AnswerStream, Asked, Why};
 use crate::upstream::h2c::BodyError;
@@ -93,7 +95,7 @@ where
         expect_continue: false,
         upgrade: None,
     };
-    let route = admit(worker, peer, &request, parts)?;
+    let (route, caller) = admit(worker, peer, &request, parts)?;
     let bodiless = request.body == BodyLength::Empty;
     let may_be_managed = streams::may_be_managed(&route, request.method, request.target, bodiless);
     let mut body = (!bodiless).then(|| limited(body, route.limits.body));
@@ -106,8 +108,7 @@ where
     let is_asked_plain =
         |route: &Route| may_be_managed && streams::is_asked_plain(route, request.target, accept);
     let mut attempts = Attempts::patient_if(expects_events);
-    let sessions = &worker.shared().sessions;
-    attempts.held.claims = sessions.claims(&route, request.target, lines_of(&parts.headers));
+    attempts.held.caller = caller;
     loop {
         let mut repeat = Repeat {
             safe: request.is_safe(),
@@ -166,8 +167,15 @@ where
             }
         };
         let failed = match answered {
-            Ok(answer) if may_be_managed => return Ok(streams::manage(worker, kept, answer)),
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                let given = attempts.held.caller.given(&route);
+                let answer = if may_be_managed {
+                    streams::manage(worker, kept, answer)
+                } else {
+                    answer
+                };
+                return Ok(with_given(answer, given));
+            }
             Err(failed) => failed,
         };
         let account = failed.account;
@@ -224,7 +232,7 @@ fn admit(
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
-) -> Result<Arc<Route>, Answer> {
+) -> Result<(Arc<Route>, Caller), Answer> {
     let table = worker.table();
     let Some(route) = table.find(request.host, request.target) else {
         return Err(NoPlace::NoRoute.answer());
@@ -236,17 +244,30 @@ fn admit(
     if size > route.limits.header_bytes {
         return Err(Answer::new(431, "The head of the request is too large."));
     }
-    let mut forwarded = Forwarded::default();
-    for (name, value) in lines_of(&parts.headers) {
-        forwarded.takes(peer, name, value);
-    }
+    let forwarded = Forwarded::of(peer, lines_of(&parts.headers));
     let own = request
         .redirected_by(route, forwarded.is_secure(peer))
         .or_else(|| request.refused_by(route));
-    match own {
-        Some(answer) => Err(answer),
-        None => Ok(Arc::clone(route)),
+    if let Some(answer) = own {
+        return Err(answer);
     }
+    let fields = || lines_of(&parts.headers);
+    let caller = Caller::of(worker, peer, route, request.target, fields, &forwarded);
+    Ok((Arc::clone(route), caller))
+}
+
+/// The answer, with the id that its client gets.
+pub(crate) fn with_given(
+    mut answer: Response<AnswerBody>,
+    given: Option<Given>,
+) -> Response<AnswerBody> {
+    // Hexadecimal digits and attributes: it is a field value.
+    if let Some(Ok(cookie)) = given.map(|given| HeaderValue::from_str(&given.cookie())) {
+        answer
+            .headers_mut()
+            .append(http::header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
 pub(crate) fn lines_of(map: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {

@@ -83,7 +83,7 @@ impl Splice {
     /// Opens another half of a `cut` stream, where requests go now.
     fn move_on(&mut self) {
         let route = Arc::clone(&self.route);
-        let quietest = || route.instances.iter().min_by_key(|i| i.streams());
+        let quietest = || self.home(&route).iter().min_by_key(|i| i.streams());
         if let Some(instance) = self.keeper(&route).or_else(quietest) {
             let after = self.spread();
             self.add(instance, after);
@@ -92,24 +92,37 @@ impl Splice {
 
     /// The instance that has the client's session.
     fn keeper<'r>(&self, route: &'r Route) -> Option<&'r Arc<Instance>> {
-        self.worker.shared().sessions.place(route, &self.claims)
+        self.worker
+            .shared()
+            .sessions
+            .place(route, &self.caller.claims())
+    }
+
+    /// Where the client's requests go that name no session.
+    fn home<'r>(&self, route: &'r Route) -> &'r [Arc<Instance>] {
+        let sides = route.sides(&self.caller);
+        if sides.own.iter().all(|instance| instance.is_closed()) && !sides.other.is_empty() {
+            sides.other
+        } else {
+            sides.own
+        }
     }
 
     /// Whether the client's own requests go to the instance of this half.
     fn is_at_home(&self, half: &Half) -> bool {
         match self.keeper(&self.route) {
             Some(keeper) => half.is_of(keeper),
-            None => has(&self.route.instances, &half.instance),
+            None => has(self.home(&self.route), &half.instance),
         }
     }
 
-    /// `reconnect`: as long as its instances are in the set.
+    /// `reconnect`: as long as its instances are in the set; beside a canary, as long as the client's
+    /// requests go there, since that is where its events are.
     fn stay(&mut self) {
         let route = Arc::clone(&self.route);
-        let all = self
-            .halves
-            .iter()
-            .all(|half| has(&route.halves, &half.instance));
+        let all = self.halves.iter().all(|half| {
+            has(&route.halves, &half.instance) && (route.split.is_none() || self.is_at_home(half))
+        });
         if !all || self.halves.is_empty() {
             return self.come_back();
         }

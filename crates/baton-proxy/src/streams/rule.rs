@@ -153,6 +153,7 @@ pub(super) mod tests {
             halves: Vec::new(),
             sessions: None,
             pinned: Vec::new(),
+            split: None,
             counters: Arc::default(),
         }
     }

@@ -21,13 +21,13 @@ use super::opening::{self, Asking};
 use super::rule::StreamMode;
 use super::stalled;
 use super::terms::Terms;
+use crate::caller::Caller;
 use crate::exchange::account::Account;
 use crate::exchange::stream::AnswerBody;
 use crate::instance::Instance;
 use crate::io::Timer;
 use crate::random::random;
 use crate::route::Route;
-use crate::sessions::Claims;
 use crate::sse::{self, Cors, Union};
 use crate::worker::WorkerContext;
 
@@ -51,8 +51,8 @@ pub(crate) struct Splice {
     pub(super) union: Union,
     /// The one that the client's answer came from is the first, until it leaves.
     pub(super) halves: Vec<Half>,
-    /// The sessions that the client's requests name.
-    pub(super) claims: Claims,
+    /// Where the client's own requests go.
+    pub(super) caller: Caller,
     published: Pin<Box<OwnedNotified>>,
     /// No table has been looked at yet.
     pub(super) fresh: bool,
@@ -138,7 +138,7 @@ impl Splice {
             head,
             union,
             halves: vec![half],
-            claims: account.claims().clone(),
+            caller: account.caller().clone(),
             fresh: true,
             comes_back: false,
             ending: None,

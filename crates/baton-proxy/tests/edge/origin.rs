@@ -156,6 +156,7 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         halves: Vec::new(),
         sessions: None,
         pinned: Vec::new(),
+        split: None,
         counters: Arc::new(RouteCounters::default()),
     }
 }

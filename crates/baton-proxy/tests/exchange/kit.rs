@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use baton_proxy::{
     Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable, SessionRule,
-    Settings, StreamMode, StreamRule,
+    Settings, Split, StreamMode, StreamRule,
 };
 
 /// Longer than anything here takes; what passes it has failed.
@@ -36,6 +36,7 @@ pub struct Plan {
     pub halves: Vec<Arc<Instance>>,
     pub sessions: Option<Arc<SessionRule>>,
     pub pinned: Vec<Arc<Instance>>,
+    pub split: Option<Split>,
 }
 
 impl Plan {
@@ -58,6 +59,7 @@ impl Plan {
             halves: Vec::new(),
             sessions: None,
             pinned: Vec::new(),
+            split: None,
         }
     }
 }
@@ -102,6 +104,7 @@ impl Front {
             halves: plan.halves,
             sessions: plan.sessions,
             pinned: plan.pinned,
+            split: plan.split.map(Arc::new),
             counters: Arc::clone(&self.counters),
         };
         let table = RoutingTable::new(vec![Arc::new(route)]).expect("no conflict");

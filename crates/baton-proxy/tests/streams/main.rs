@@ -16,6 +16,7 @@ mod oversize_events_pass_raw;
 mod posts_are_never_repeated;
 mod reconnect_ends_at_a_boundary;
 mod slow_clients_hold_the_app_back;
+mod streams_follow_their_side_of_a_canary;
 mod streams_survive_their_instance;
 mod twenty_switches_lose_no_event;
 mod union_joins_both_colors;

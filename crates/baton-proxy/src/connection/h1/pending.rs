@@ -7,6 +7,7 @@ use http::HeaderMap;
 
 use crate::answer::{Answer, accepts_html};
 use crate::buffer::Buffer;
+use crate::caller::Caller;
 use crate::exchange::attempts::Repeat;
 use crate::exchange::h2c;
 use crate::exchange::relay::Asked;
@@ -20,7 +21,6 @@ use crate::h1::{
 use crate::hold::NoPlace;
 use crate::io::Peer;
 use crate::route::{Protocol, Route};
-use crate::sessions::Claims;
 use crate::streams::{self, Kept};
 use crate::upstream::h2c::RequestBody;
 use crate::worker::WorkerContext;
@@ -35,8 +35,7 @@ pub(super) struct Pending {
     pub(super) html: bool,
     /// No body follows the head.
     pub(super) bodiless: bool,
-    /// The sessions that it names.
-    pub(super) claims: Claims,
+    pub(super) caller: Caller,
 }
 
 /// Baton's own answer to a request that has not come to a route's instances.
@@ -152,16 +151,17 @@ pub(super) fn admit(
             "Bytes came after a request to upgrade, before its answer.",
         )));
     }
+    let fields = || head.fields.iter().map(|field| (field.name, field.value));
+    let forwarded = Forwarded::of(peer, fields());
     let own = request
-        .redirected_by(route, is_secure(peer, head.fields))
+        .redirected_by(route, forwarded.is_secure(peer))
         .or_else(|| request.refused_by(route));
     if let Some(answer) = own {
         return Err(answer_with(answer));
     }
     let rendered = render(worker, peer, head, route);
-    let fields = head.fields.iter().map(|field| (field.name, field.value));
     Ok(Pending {
-        claims: worker.shared().sessions.claims(route, head.target, fields),
+        caller: Caller::of(worker, peer, route, head.target, fields, &forwarded),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
         asked: Asked {
@@ -225,16 +225,6 @@ fn may_be_managed(head: &RequestHead<'_, '_>, route: &Route) -> bool {
 fn is_asked_plain(head: &RequestHead<'_, '_>, route: &Route) -> bool {
     may_be_managed(head, route)
         && streams::is_asked_plain(route, head.target, value_of(head.fields, "accept"))
-}
-
-fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {
-    peer.secure || {
-        let mut forwarded = Forwarded::default();
-        for field in fields {
-            forwarded.takes(peer, field.name, field.value);
-        }
-        forwarded.is_secure(peer)
-    }
 }
 
 fn value_of<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8]> {

@@ -21,7 +21,7 @@ impl Relay {
                 return Err(self.failed(502, "switched to a protocol that nobody asked for"));
             }
             self.account.switches_to(head.upgrade.unwrap_or_default());
-            response::write_interim(out, head);
+            response::write_interim(out, head, self.account.given());
             upload.forget(&worker.buffers);
             self.answer.upgraded = true;
             self.answer.ended = true;
@@ -38,7 +38,8 @@ impl Relay {
             .asked
             .client
             .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
-        self.asked.client.write_head(out, head, plan);
+        let given = self.account.given();
+        self.asked.client.write_head(out, head, plan, given);
         let events = response::is_event_stream(head);
         self.account.answered(head.status, events);
         let fields = head.fields.iter().map(|field| (field.name, field.value));
@@ -68,7 +69,7 @@ impl Relay {
             && (head.status != 100 || (self.asked.expect_continue && !self.answer.continued));
         if wanted {
             self.answer.continued |= head.status == 100;
-            response::write_interim(out, head);
+            response::write_interim(out, head, None);
         }
         Ok(())
     }
