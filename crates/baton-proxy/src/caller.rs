@@ -1,6 +1,7 @@
 //! Whose request it is, as far as its route wants to know.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::forwarded::Forwarded;
 use crate::io::Peer;
@@ -18,6 +19,11 @@ pub(crate) struct Caller(Option<Arc<Known>>);
 struct Known {
     claims: Claims,
     choice: Option<Choice>,
+    /// Who it counts as where errors are counted: its cookie's, else its `Authorization`, else its
+    /// address.
+    client: u64,
+    /// When the head of the request was there whole.
+    came: Instant,
 }
 
 impl Caller {
@@ -28,26 +34,29 @@ impl Caller {
         target: &str,
         fields: impl Fn() -> I,
         forwarded: &Forwarded<'_>,
+        came: Instant,
     ) -> Caller {
         let claims = worker.shared().sessions.claims(route, target, fields());
-        let choice = route.split.as_ref().map(|split| {
-            let address = forwarded.client(peer);
-            let mut asked = Asked {
-                cookie: None,
-                authorization: None,
-                wish: None,
-                address,
-                secure: forwarded.is_secure(peer),
-            };
-            for (name, value) in fields() {
-                note(&mut asked, name, value);
-            }
-            split.choose(&asked, &route.counters.returning)
-        });
-        if claims.is_empty() && choice.is_none() {
-            return Caller::default();
+        let mut asked = Asked {
+            cookie: None,
+            authorization: None,
+            wish: None,
+            address: forwarded.client(peer),
+            secure: forwarded.is_secure(peer),
+        };
+        for (name, value) in fields() {
+            note(&mut asked, route, name, value);
         }
-        Caller(Some(Arc::new(Known { claims, choice })))
+        let choice = route
+            .split
+            .as_ref()
+            .map(|split| split.choose(&asked, &route.counters.returning));
+        Caller(Some(Arc::new(Known {
+            claims,
+            choice,
+            client: asked.client(),
+            came,
+        })))
     }
 
     /// The sessions that the request names.
@@ -62,6 +71,11 @@ impl Caller {
         self.0.as_ref()?.choice.as_ref()
     }
 
+    /// A number for its client, and when the request had come. None: nobody's request.
+    pub(crate) fn client(&self) -> Option<(u64, Instant)> {
+        self.0.as_ref().map(|known| (known.client, known.came))
+    }
+
     /// The id that the client gets with its answer.
     pub(crate) fn given(&self, route: &Route) -> Option<Given> {
         route.split.as_ref()?;
@@ -70,8 +84,9 @@ impl Caller {
 }
 
 /// What one field says about the client. The first of its kind counts.
-fn note<'f>(asked: &mut Asked<'f>, name: &str, value: &'f [u8]) {
-    let (slot, found) = if name.eq_ignore_ascii_case("cookie") {
+fn note<'f>(asked: &mut Asked<'f>, route: &Route, name: &str, value: &'f [u8]) {
+    // The cookie is not read while there is no split.
+    let (slot, found) = if route.split.is_some() && name.eq_ignore_ascii_case("cookie") {
         let id = cookie_values(value, split::COOKIE).next();
         (&mut asked.cookie, id)
     } else if name.eq_ignore_ascii_case("authorization") {

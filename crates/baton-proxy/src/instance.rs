@@ -54,7 +54,8 @@ pub struct InstanceCounters {
     /// Of [`server_errors`](Self::server_errors) and [`broken`](Self::broken): at most one for a client
     /// in 10 s, so that one who tries again and again weighs no more than another.
     pub errors: AtomicU64,
-    /// From a request's head to the head of its answer.
+    /// From a request's head to the head of its answer, time that it was held included; not of event
+    /// streams whose head comes late.
     pub latency: LatencyCounters,
     /// Open `text/event-stream` answers.
     pub sse: AtomicU64,

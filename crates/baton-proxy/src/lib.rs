@@ -26,7 +26,7 @@
 //! | `seen` | which hashes have been seen |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
-//! | `latency` | how long answers take |
+//! | `latency`, `errors` | how long answers take; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
@@ -47,6 +47,7 @@ mod caller;
 mod clients;
 mod connection;
 mod error;
+mod errors;
 mod exchange;
 mod forwarded;
 pub mod gate;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::errors::Failing;
 use crate::instance::Instance;
 use crate::seen::Seen;
 use crate::sessions::SessionRule;
@@ -98,6 +99,8 @@ pub struct RouteCounters {
     pub streams: StreamCounters,
     /// Clients of a split, by release and address, that have brought their cookie back.
     pub(crate) returning: Seen,
+    /// Clients that have met an error lately, by side.
+    pub(crate) failing: Failing,
 }
 
 /// The managed event streams of one route. Monotonic but the gauges `open` and `union`.

@@ -59,6 +59,17 @@ pub(crate) struct Asked<'f> {
     pub(crate) secure: bool,
 }
 
+impl Asked<'_> {
+    /// A number for the client, where it is one among many.
+    pub(crate) fn client(&self) -> u64 {
+        match (self.cookie, self.authorization) {
+            (Some(id), _) => hash(&[b"id", id]),
+            (None, Some(value)) => hash(&[b"authorization", value]),
+            (None, None) => hash(&[b"address", network(self.address).as_slice()]),
+        }
+    }
+}
+
 /// Where a client is placed, whatever the weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Choice {

@@ -100,8 +100,9 @@ impl Connection {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         if self.begun.is_none() && !self.end.input.is_empty() {
             // Sent ahead of the last answer.
-            self.begun = Some(Instant::now());
-            if let Some(incoming) = self.take_head() {
+            let now = Instant::now();
+            self.begun = Some(now);
+            if let Some(incoming) = self.take_head(now) {
                 return Poll::Ready(incoming);
             }
         }
@@ -122,8 +123,9 @@ impl Connection {
             if read == 0 {
                 return self.look_at_time(cx);
             }
-            self.begun.get_or_insert_with(Instant::now);
-            if let Some(incoming) = self.take_head() {
+            let now = Instant::now();
+            self.begun.get_or_insert(now);
+            if let Some(incoming) = self.take_head(now) {
                 return Poll::Ready(incoming);
             }
         }
@@ -155,8 +157,8 @@ impl Connection {
         })
     }
 
-    /// Takes a head out of the input, if it is there whole.
-    fn take_head(&mut self) -> Option<Incoming> {
+    /// Takes a head out of the input, if it is there whole by now.
+    fn take_head(&mut self, now: Instant) -> Option<Incoming> {
         let limits = head_limits(&self.worker);
         let mut store = FieldStore::new();
         let parsed = parse_request(self.end.input.rest(), &mut store, &limits);
@@ -173,7 +175,7 @@ impl Connection {
             }
         };
         let (length, whole) = (head.length, head.length == self.end.input.len());
-        let admitted = admit(&self.worker, &self.peer, &head, whole);
+        let admitted = admit(&self.worker, &self.peer, &head, whole, now);
         self.begun = None;
         self.served = true;
         let mut pending = match admitted {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
 use crate::route::Route;
-use crate::split::Given;
+use crate::split::{self, Given};
 use crate::websocket::end::EndWebSockets;
 use crate::worker::WorkerContext;
 
@@ -69,14 +69,46 @@ impl Account {
         self.guard.instance()
     }
 
-    /// The app has answered.
-    pub(crate) fn answered(&self, status: u16, event_stream: bool) {
+    /// The app has answered: the head was there at `when`.
+    pub(crate) fn answered(&self, status: u16, event_stream: bool, when: Instant) {
+        self.took_until(when);
         if (500..600).contains(&status) {
             add(&self.instance().counters.server_errors, 1);
+            self.count_error();
         }
         if event_stream {
             self.enter(Open::Sse);
         }
+    }
+
+    /// The head of the answer was there. That of a managed stream says nothing about the app: it may come
+    /// with the first event.
+    pub(crate) fn took_until(&self, when: Instant) {
+        if let (Some((_, came)), false) = (self.caller().client(), self.managed.get()) {
+            let took = when.saturating_duration_since(came);
+            self.instance().counters.latency.record(took);
+        }
+    }
+
+    /// Once for a client and side in a while. A half is nobody's request.
+    fn count_error(&self) {
+        let Some((client, _)) = self.caller().client() else {
+            return;
+        };
+        let client = split::hash(&[&client.to_le_bytes(), &self.side().to_le_bytes()]);
+        if self.route.counters.failing.counts(client) {
+            add(&self.instance().counters.errors, 1);
+        }
+    }
+
+    /// A number for the side that the instance is on: its first instance's. One that has left the route
+    /// is a side of its own.
+    fn side(&self) -> usize {
+        let canary = self.route.split.as_ref().map(|split| &split.instances);
+        let mut sides = [Some(&self.route.instances), canary].into_iter().flatten();
+        let own = sides.find(|side| side.iter().any(|one| Arc::ptr_eq(one, self.instance())));
+        let first = own.and_then(|side| side.first());
+        Arc::as_ptr(first.unwrap_or(self.instance())) as usize
     }
 
     /// What the answer's fields say about sessions.
@@ -150,6 +182,7 @@ impl Account {
     /// The exchange broke on the instance's side after it was sent.
     pub(crate) fn broke(&self) {
         add(&self.instance().counters.broken, 1);
+        self.count_error();
     }
 
     /// Baton could not bring the request to an end.

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
@@ -119,7 +120,7 @@ pub(crate) async fn send(
                 .headers
                 .get(http::header::CONTENT_TYPE)
                 .is_some_and(|media| names_event_stream(media.as_bytes()));
-            account.answered(parts.status.as_u16(), events);
+            account.answered(parts.status.as_u16(), events, Instant::now());
             account.learn(&worker, lines_of(&parts.headers));
             if events && peer.trusted {
                 let name = HeaderName::from_static("x-accel-buffering");

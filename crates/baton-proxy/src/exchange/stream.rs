@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, Uri};
@@ -233,6 +234,7 @@ fn admit(
     request: &Request<'_>,
     parts: &http::request::Parts,
 ) -> Result<(Arc<Route>, Caller), Answer> {
+    let came = Instant::now();
     let table = worker.table();
     let Some(route) = table.find(request.host, request.target) else {
         return Err(NoPlace::NoRoute.answer());
@@ -252,7 +254,15 @@ fn admit(
         return Err(answer);
     }
     let fields = || lines_of(&parts.headers);
-    let caller = Caller::of(worker, peer, route, request.target, fields, &forwarded);
+    let caller = Caller::of(
+        worker,
+        peer,
+        route,
+        request.target,
+        fields,
+        &forwarded,
+        came,
+    );
     Ok((Arc::clone(route), caller))
 }
 

@@ -9,6 +9,7 @@ mod answers_keep_their_framing;
 mod bodies_are_streamed;
 mod closed_pooled_connection_is_survived;
 mod early_answer_ends_the_request;
+mod errors_and_latency_are_counted;
 mod event_streams_are_never_buffered;
 mod h2c_instances_serve_http1_clients;
 mod in_flight_request_is_answered_by_old_instance;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use http::HeaderMap;
 
@@ -117,12 +118,14 @@ pub(super) fn head_limits(worker: &WorkerContext) -> HeadLimits {
     }
 }
 
-/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the head.
+/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the
+/// head, which was complete at `came`.
 pub(super) fn admit(
     worker: &WorkerContext,
     peer: &Peer,
     head: &RequestHead<'_, '_>,
     whole: bool,
+    came: Instant,
 ) -> Result<Pending, Own> {
     let accept = value_of(head.fields, "accept");
     let html = accept.is_some_and(accepts_html);
@@ -161,7 +164,7 @@ pub(super) fn admit(
     }
     let rendered = render(worker, peer, head, route);
     Ok(Pending {
-        caller: Caller::of(worker, peer, route, head.target, fields, &forwarded),
+        caller: Caller::of(worker, peer, route, head.target, fields, &forwarded, came),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
         asked: Asked {
