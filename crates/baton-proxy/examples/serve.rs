@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sessions: None,
         pinned: Vec::new(),
         split: None,
+        streams_wait: false,
         counters: Arc::new(RouteCounters::default()),
     };
     proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)])?));

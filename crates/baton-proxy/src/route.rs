@@ -50,6 +50,9 @@ pub struct Route {
     pub pinned: Vec<Arc<Instance>>,
     /// A share of the clients goes elsewhere. Its instances are open like `instances`.
     pub split: Option<Arc<Split>>,
+    /// While nothing is in `halves`, streams in `union` and `cut` stay open without any: another instance
+    /// will come.
+    pub streams_wait: bool,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }

@@ -148,6 +148,7 @@ impl Embedded {
                     header: split.header,
                 })
             }),
+            streams_wait: wanted.streams_wait,
             counters,
         }
     }

@@ -74,10 +74,20 @@ impl Splice {
         if self.halves.len() == 1 {
             self.move_on();
         }
+        if self.waits() && self.halves.len() == 1 {
+            // Nobody is there to move on to, and this one is on its way out.
+            self.leave(0, false);
+        }
         let gone = !has(&self.route.halves, &self.halves[0].instance);
         if gone && self.halves.len() > 1 {
             self.leave(0, true);
         }
+    }
+
+    /// Whether the stream goes on without any half, since another instance will come.
+    pub(super) fn waits(&self) -> bool {
+        let mode = matches!(self.mode, StreamMode::Union | StreamMode::Cut);
+        mode && self.route.streams_wait && self.route.halves.is_empty()
     }
 
     /// Opens another half of a `cut` stream, where requests go now.

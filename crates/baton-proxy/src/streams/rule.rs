@@ -154,6 +154,7 @@ pub(super) mod tests {
             sessions: None,
             pinned: Vec::new(),
             split: None,
+            streams_wait: false,
             counters: Arc::default(),
         }
     }

@@ -157,6 +157,7 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         sessions: None,
         pinned: Vec::new(),
         split: None,
+        streams_wait: false,
         counters: Arc::new(RouteCounters::default()),
     }
 }

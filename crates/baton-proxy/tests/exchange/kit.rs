@@ -37,6 +37,7 @@ pub struct Plan {
     pub sessions: Option<Arc<SessionRule>>,
     pub pinned: Vec<Arc<Instance>>,
     pub split: Option<Split>,
+    pub streams_wait: bool,
 }
 
 impl Plan {
@@ -60,6 +61,7 @@ impl Plan {
             sessions: None,
             pinned: Vec::new(),
             split: None,
+            streams_wait: false,
         }
     }
 }
@@ -105,6 +107,7 @@ impl Front {
             sessions: plan.sessions,
             pinned: plan.pinned,
             split: plan.split.map(Arc::new),
+            streams_wait: plan.streams_wait,
             counters: Arc::clone(&self.counters),
         };
         let table = RoutingTable::new(vec![Arc::new(route)]).expect("no conflict");

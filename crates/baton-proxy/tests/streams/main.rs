@@ -18,6 +18,7 @@ mod reconnect_ends_at_a_boundary;
 mod slow_clients_hold_the_app_back;
 mod streams_follow_their_side_of_a_canary;
 mod streams_survive_their_instance;
+mod streams_wait_for_the_next_instance;
 mod twenty_switches_lose_no_event;
 mod union_joins_both_colors;
 mod what_cannot_be_joined_comes_back;
