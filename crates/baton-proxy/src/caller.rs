@@ -89,7 +89,8 @@ fn note<'f>(asked: &mut Asked<'f>, route: &Route, name: &str, value: &'f [u8]) {
     let (slot, found) = if route.split.is_some() && name.eq_ignore_ascii_case("cookie") {
         let id = cookie_values(value, split::COOKIE).next();
         (&mut asked.cookie, id)
-    } else if name.eq_ignore_ascii_case("authorization") {
+    } else if name.eq_ignore_ascii_case("authorization") && !route.asks_for_password() {
+        // A password that all users of a route share tells nobody apart.
         (&mut asked.authorization, Some(value))
     } else if name.eq_ignore_ascii_case(split::HEADER) {
         (&mut asked.wish, Some(value.trim_ascii()))

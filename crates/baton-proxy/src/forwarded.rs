@@ -93,6 +93,22 @@ impl<'b> Forwarded<'b> {
         real.unwrap_or_else(|| peer.ip())
     }
 
+    /// Whether this holds of every address that the client may have, whichever of the two fields the
+    /// proxy has written itself and which it has only passed on. What is no address is nobody's.
+    pub(crate) fn every_client_is(&self, peer: &Peer, so: impl Fn(IpAddr) -> bool) -> bool {
+        let real = self.real_ip.map(read_ip);
+        // A proxy before the proxy is no client.
+        let real = real.filter(|real| !real.is_some_and(|ip| peer.trusted_proxies.have(ip)));
+        let chain = (!self.chain.is_empty()).then(|| self.last_untrusted(peer));
+        match (real, chain) {
+            (None, None) => so(self.client(peer)),
+            (real, chain) => [real, chain]
+                .into_iter()
+                .flatten()
+                .all(|ip| ip.is_some_and(&so)),
+        }
+    }
+
     /// The client as `X-Forwarded-For` has it; its first address where all are trusted proxies. None
     /// where the last of them is no address.
     fn last_untrusted(&self, peer: &Peer) -> Option<IpAddr> {

@@ -21,6 +21,7 @@
 //! | [`sse`] | server-sent events as pure functions on bytes, no IO: whole events, several halves as one stream |
 //! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
+//! | `access`, `page` | who may come in; a page instead of an app |
 //! | `caller` | whose request it is |
 //! | [`split`] | a canary: which clients meet it, and that they keep it |
 //! | `seen` | which hashes have been seen |
@@ -41,6 +42,7 @@
 mod atomic {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
+mod access;
 mod answer;
 mod buffer;
 mod caller;
@@ -58,6 +60,7 @@ mod interrupt;
 mod io;
 mod latency;
 mod listener;
+mod page;
 pub mod proxy;
 mod random;
 pub mod route;
@@ -74,9 +77,11 @@ mod upstream;
 pub mod websocket;
 mod worker;
 
+pub use access::Access;
 pub use error::ProxyError;
 pub use instance::{Guard, Instance};
 pub use latency::{Latency, LatencyCounters};
+pub use page::Page;
 pub use proxy::Proxy;
 pub use route::{
     Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable, StreamCounters,

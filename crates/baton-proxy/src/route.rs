@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::errors::Failing;
 use crate::instance::Instance;
+use crate::page::Page;
 use crate::seen::Seen;
 use crate::sessions::SessionRule;
 use crate::split::Split;
@@ -53,6 +55,10 @@ pub struct Route {
     /// While nothing is in `halves`, streams in `union` and `cut` stay open without any: another instance
     /// will come.
     pub streams_wait: bool,
+    /// Who may come in. None: everyone.
+    pub access: Option<Arc<Access>>,
+    /// Every request is answered with this, whatever else is said here.
+    pub page: Option<Arc<Page>>,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }
@@ -138,6 +144,11 @@ impl Route {
             wanted.saturating_sub(instance.counters.attached.load(Relaxed))
         };
         self.halves.iter().map(missing).max().unwrap_or(0)
+    }
+
+    /// `Authorization` is Baton's, not the app's.
+    pub(crate) fn asks_for_password(&self) -> bool {
+        self.access.as_ref().is_some_and(|access| access.asks())
     }
 
     /// The rule that an event stream of this target (path, with or without its query) falls under.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::access::Login;
 use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::Attempts;
@@ -88,7 +89,16 @@ impl Connection {
     /// One request and its answer.
     async fn one(&mut self) -> Next {
         let next = match poll_fn(|cx| self.poll_incoming(cx)).await {
-            Incoming::Request(mut pending) => self.exchange(&mut pending).await,
+            Incoming::Request(mut pending) => {
+                let stops = match pending.login.take() {
+                    Some(login) => Box::pin(self.log_in(*login, &pending)).await,
+                    None => None,
+                };
+                match stops {
+                    Some(next) => next,
+                    None => self.exchange(&mut pending).await,
+                }
+            }
             Incoming::Own(own) => Box::pin(self.say(own)).await,
             Incoming::Closed => Next::Close,
         };
@@ -378,6 +388,24 @@ impl Connection {
         if pending.asked.client.keep_alive {
             let counters = &pending.route.counters;
             counters.closed_keep_alive.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until a password has been checked. None: the request may go on.
+    async fn log_in(&mut self, login: Login, pending: &Pending) -> Option<Next> {
+        let shared = Arc::clone(self.worker.shared());
+        let mut checked = pin!(shared.passwords.check(login));
+        let checked = poll_fn(|cx| {
+            if self.end.poll_watch(cx, &self.worker.buffers).is_ready() {
+                return Poll::Ready(None);
+            }
+            checked.as_mut().poll(cx).map(Some)
+        });
+        match checked.await {
+            Some(Ok(())) => None,
+            Some(Err(answer)) => Some(self.refuse(answer, pending).await),
+            // The client has gone meanwhile.
+            None => Some(Next::Close),
         }
     }
 

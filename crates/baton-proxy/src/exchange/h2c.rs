@@ -53,7 +53,7 @@ pub(crate) fn request(
     *outgoing.version_mut() = Version::HTTP_2;
     let map = outgoing.headers_mut();
     let connection = ConnectionOptions::default();
-    request.write_fields(peer, lines_of(fields), &connection, map);
+    request.write_fields(route, peer, lines_of(fields), &connection, map);
     if let BodyLength::Length(length) = request.body {
         map.insert(http::header::CONTENT_LENGTH, length.into());
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::access::Login;
 use crate::answer::{Answer, accepts_html};
 use crate::caller::Caller;
 use crate::exchange::account::Account;
@@ -96,7 +97,10 @@ where
         expect_continue: false,
         upgrade: None,
     };
-    let (route, caller) = admit(worker, peer, &request, parts)?;
+    let (route, caller, login) = admit(worker, peer, &request, parts)?;
+    if let Some(login) = login {
+        worker.shared().passwords.check(*login).await?;
+    }
     let bodiless = request.body == BodyLength::Empty;
     let may_be_managed = streams::may_be_managed(&route, request.method, request.target, bodiless);
     let mut body = (!bodiless).then(|| limited(body, route.limits.body));
@@ -233,7 +237,7 @@ fn admit(
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
-) -> Result<(Arc<Route>, Caller), Answer> {
+) -> Result<(Arc<Route>, Caller, Option<Box<Login>>), Answer> {
     let came = Instant::now();
     let table = worker.table();
     let Some(route) = table.find(request.host, request.target) else {
@@ -247,13 +251,8 @@ fn admit(
         return Err(Answer::new(431, "The head of the request is too large."));
     }
     let forwarded = Forwarded::of(peer, lines_of(&parts.headers));
-    let own = request
-        .redirected_by(route, forwarded.is_secure(peer))
-        .or_else(|| request.refused_by(route));
-    if let Some(answer) = own {
-        return Err(answer);
-    }
     let fields = || lines_of(&parts.headers);
+    let login = request.admitted_by(route, worker, peer, &forwarded, fields())?;
     let caller = Caller::of(
         worker,
         peer,
@@ -263,7 +262,7 @@ fn admit(
         &forwarded,
         came,
     );
-    Ok((Arc::clone(route), caller))
+    Ok((Arc::clone(route), caller, login))
 }
 
 /// The answer, with the id that its client gets.

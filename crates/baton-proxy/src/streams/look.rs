@@ -1,13 +1,18 @@
 //! What a new routing table means for a managed stream.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use super::half::Half;
 use super::rule::StreamMode;
 use super::splice::{Head, Splice};
 use crate::instance::Instance;
 use crate::route::Route;
+use crate::sse;
+
+/// How often a client that hears nobody is told that its stream is open.
+const STILL_OPEN: Duration = Duration::from_secs(10);
 
 impl Splice {
     /// Compares the stream with the table of now.
@@ -88,6 +93,27 @@ impl Splice {
     pub(super) fn waits(&self) -> bool {
         let mode = matches!(self.mode, StreamMode::Union | StreamMode::Cut);
         mode && self.route.streams_wait && self.route.halves.is_empty()
+    }
+
+    /// Says now and then that the stream is open, while nobody else says anything.
+    pub(super) fn keep_open(&mut self, cx: &mut Context<'_>) {
+        if !(self.halves.is_empty() && self.waits() && matches!(self.head, Head::Sent(_))) {
+            self.still_open = None;
+            return;
+        }
+        loop {
+            let next = *self
+                .still_open
+                .get_or_insert_with(|| Instant::now() + STILL_OPEN);
+            if !self.timer.poll_passed(cx, next) {
+                return;
+            }
+            self.still_open = None;
+            // Once is enough for a client that takes nothing.
+            if self.note.is_empty() {
+                self.note.extend_from_slice(sse::KEEP_ALIVE);
+            }
+        }
     }
 
     /// Opens another half of a `cut` stream, where requests go now.

@@ -155,6 +155,8 @@ pub(super) mod tests {
             pinned: Vec::new(),
             split: None,
             streams_wait: false,
+            access: None,
+            page: None,
             counters: Arc::default(),
         }
     }

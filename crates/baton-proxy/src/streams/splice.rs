@@ -36,8 +36,6 @@ use crate::worker::WorkerContext;
 const QUIET: Duration = Duration::from_millis(50);
 /// How long one that is never quiet, or stands in the middle of an event, is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often a client that hears nobody is told that its stream is open.
-const STILL_OPEN: Duration = Duration::from_secs(10);
 /// An orderly end after this long is an emitter's time that is over, not a failure.
 const LASTED: Duration = Duration::from_secs(1);
 
@@ -62,10 +60,10 @@ pub(crate) struct Splice {
     pub(super) comes_back: bool,
     ending: Option<Ending>,
     /// When the client is told next that its stream is open: while it has no half.
-    still_open: Option<Instant>,
+    pub(super) still_open: Option<Instant>,
     /// What Baton itself says next.
-    note: Vec<u8>,
-    timer: Timer,
+    pub(super) note: Vec<u8>,
+    pub(super) timer: Timer,
     /// The client was given something then, and has not asked for more.
     gave: Option<Instant>,
     /// Which half is read first.
@@ -245,27 +243,6 @@ impl Splice {
                 .reconnected
                 .fetch_add(1, Relaxed);
             self.ending = Some(Ending::Clean);
-        }
-    }
-
-    /// Says now and then that the stream is open, while nobody else says anything.
-    fn keep_open(&mut self, cx: &mut Context<'_>) {
-        if !(self.halves.is_empty() && self.waits() && matches!(self.head, Head::Sent(_))) {
-            self.still_open = None;
-            return;
-        }
-        loop {
-            let next = *self
-                .still_open
-                .get_or_insert_with(|| Instant::now() + STILL_OPEN);
-            if !self.timer.poll_passed(cx, next) {
-                return;
-            }
-            self.still_open = None;
-            // Once is enough for a client that takes nothing.
-            if self.note.is_empty() {
-                self.note.extend_from_slice(sse::KEEP_ALIVE);
-            }
         }
     }
 

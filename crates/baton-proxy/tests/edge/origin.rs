@@ -158,6 +158,8 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         pinned: Vec::new(),
         split: None,
         streams_wait: false,
+        access: None,
+        page: None,
         counters: Arc::new(RouteCounters::default()),
     }
 }

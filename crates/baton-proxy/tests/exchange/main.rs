@@ -3,6 +3,7 @@
 
 mod kit;
 
+mod a_page_stands_for_the_app;
 mod a_request_is_forwarded;
 mod answers_are_checked;
 mod answers_keep_their_framing;
@@ -20,6 +21,7 @@ mod limits_are_kept;
 mod paused_holds;
 mod plain_requests_are_redirected;
 mod refused_instance_holds;
+mod shields_let_in_whom_they_name;
 mod smuggling_is_refused;
 mod switches_under_load_lose_nothing;
 mod trailers_pass;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::HeaderMap;
 
+use crate::access::Login;
 use crate::answer::{Answer, accepts_html};
 use crate::buffer::Buffer;
 use crate::caller::Caller;
@@ -37,6 +38,8 @@ pub(super) struct Pending {
     /// No body follows the head.
     pub(super) bodiless: bool,
     pub(super) caller: Caller,
+    /// It goes on when this password has been checked.
+    pub(super) login: Option<Box<Login>>,
 }
 
 /// Baton's own answer to a request that has not come to a route's instances.
@@ -134,7 +137,8 @@ pub(super) fn admit(
         answer,
         html,
         head_only: head.method == "HEAD",
-        keep_alive: head.keep_alive && bodiless,
+        // What came after a request to upgrade is nobody's.
+        keep_alive: head.keep_alive && bodiless && head.upgrade.is_none(),
     };
     let table = worker.table();
     let Some(route) = table.find(head.host, head.target) else {
@@ -156,14 +160,13 @@ pub(super) fn admit(
     }
     let fields = || head.fields.iter().map(|field| (field.name, field.value));
     let forwarded = Forwarded::of(peer, fields());
-    let own = request
-        .redirected_by(route, forwarded.is_secure(peer))
-        .or_else(|| request.refused_by(route));
-    if let Some(answer) = own {
-        return Err(answer_with(answer));
-    }
+    let login = match request.admitted_by(route, worker, peer, &forwarded, fields()) {
+        Ok(login) => login,
+        Err(answer) => return Err(answer_with(answer)),
+    };
     let rendered = render(worker, peer, head, route);
     Ok(Pending {
+        login,
         caller: Caller::of(worker, peer, route, head.target, fields, &forwarded, came),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
