@@ -21,6 +21,8 @@ use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
 
 use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
 
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 /// After a cut, so long for the connections to be gone.

@@ -97,7 +97,11 @@ where
         expect_continue: false,
         upgrade: None,
     };
-    let (route, caller, login) = admit(worker, peer, &request, parts)?;
+    let Admitted {
+        route,
+        caller,
+        login,
+    } = admit(worker, peer, &request, parts)?;
     if let Some(login) = login {
         worker.shared().passwords.check(*login).await?;
     }
@@ -231,13 +235,21 @@ fn length_of(body: &impl Body) -> BodyLength {
     }
 }
 
+/// A request that its route has not refused.
+struct Admitted {
+    route: Arc<Route>,
+    caller: Caller,
+    /// It goes on when this password has been checked.
+    login: Option<Box<Login>>,
+}
+
 /// The route, unless it refuses the request before anything is sent.
 fn admit(
     worker: &WorkerContext,
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
-) -> Result<(Arc<Route>, Caller, Option<Box<Login>>), Answer> {
+) -> Result<Admitted, Answer> {
     let came = Instant::now();
     let table = worker.table();
     let Some(route) = table.find(request.host, request.target) else {
@@ -262,7 +274,11 @@ fn admit(
         &forwarded,
         came,
     );
-    Ok((Arc::clone(route), caller, login))
+    Ok(Admitted {
+        route: Arc::clone(route),
+        caller,
+        login,
+    })
 }
 
 /// The answer, with the id that its client gets.
