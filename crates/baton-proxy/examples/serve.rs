@@ -49,6 +49,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         halves: vec![instance],
         sessions: None,
         pinned: Vec::new(),
+        split: None,
+        streams_wait: false,
+        access: None,
+        page: None,
         counters: Arc::new(RouteCounters::default()),
     };
     proxy.publish(Arc::new(RoutingTable::new(vec![Arc::new(route)])?));

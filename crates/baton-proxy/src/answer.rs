@@ -1,6 +1,11 @@
 //! The answers that Baton gives itself: a status and a line that says what happened.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::page::Page;
+use crate::route::host_name;
 
 /// One answer of Baton's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +15,18 @@ pub(crate) struct Answer {
     pub(crate) message: String,
     /// Seconds.
     pub(crate) retry_after: Option<u32>,
-    pub(crate) location: Option<String>,
+    more: Option<Box<More>>,
+}
+
+/// What few answers have: an answer has its place in the task of every connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum More {
+    /// `Location`.
+    Location(String),
+    /// `WWW-Authenticate`.
+    Challenge(String),
+    /// The body, whatever the client accepts.
+    Page(Arc<str>),
 }
 
 impl Answer {
@@ -20,7 +36,7 @@ impl Answer {
             status,
             message: message.into(),
             retry_after: None,
-            location: None,
+            more: None,
         }
     }
 
@@ -33,8 +49,32 @@ impl Answer {
             308
         };
         Answer {
-            location: Some(location),
+            more: Some(Box::new(More::Location(location))),
             ..Answer::new(status, "This site is served over HTTPS.")
+        }
+    }
+
+    /// A page of the route's.
+    #[must_use]
+    pub(crate) fn page(page: &Page) -> Answer {
+        let seconds = page
+            .retry_after
+            .map(|after| u32::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX));
+        Answer {
+            retry_after: seconds,
+            more: Some(Box::new(More::Page(Arc::clone(&page.body)))),
+            ..Answer::new(page.status_with_body(), "")
+        }
+    }
+
+    /// 401 that asks for user and password. `host`: as sent, and checked to be one.
+    #[must_use]
+    pub(crate) fn unauthorized(host: &str) -> Answer {
+        let realm = host_name(host);
+        let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+        Answer {
+            more: Some(Box::new(More::Challenge(challenge))),
+            ..Answer::new(401, "User and password, please.")
         }
     }
 
@@ -49,6 +89,9 @@ impl Answer {
 
     /// The body, and its media type by what the client accepts.
     fn body(&self, html: bool) -> (String, &'static str) {
+        if let Some(More::Page(page)) = self.more.as_deref() {
+            return (page.to_string(), "text/html; charset=utf-8");
+        }
         let (status, reason) = (self.status, reason(self.status));
         if !html {
             return (
@@ -66,6 +109,15 @@ impl Answer {
         )
     }
 
+    /// The field that only answers of its kind have.
+    fn field(&self) -> Option<(&'static str, &str)> {
+        match self.more.as_deref()? {
+            More::Location(location) => Some(("Location", location)),
+            More::Challenge(challenge) => Some(("WWW-Authenticate", challenge)),
+            More::Page(_) => None,
+        }
+    }
+
     /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not.
     pub(crate) fn write(&self, out: &mut Vec<u8>, html: bool, head_only: bool, close: bool) {
         let (body, media) = self.body(html);
@@ -78,8 +130,8 @@ impl Answer {
         if let Some(seconds) = self.retry_after {
             head.push_str(&format!("Retry-After: {seconds}\r\n"));
         }
-        if let Some(location) = &self.location {
-            head.push_str(&format!("Location: {location}\r\n"));
+        if let Some((name, value)) = self.field() {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
         if close {
             head.push_str("Connection: close\r\n");
@@ -102,8 +154,8 @@ impl Answer {
         if let Some(seconds) = self.retry_after {
             response = response.header("retry-after", seconds);
         }
-        if let Some(location) = &self.location {
-            response = response.header("location", location);
+        if let Some((name, value)) = self.field() {
+            response = response.header(name, value);
         }
         response
             .body(Bytes::from(body))

@@ -38,6 +38,17 @@ pub(crate) struct Forwarded<'b> {
 }
 
 impl<'b> Forwarded<'b> {
+    /// All that a message's fields say. Those of a client that is not trusted say nothing.
+    pub(crate) fn of<'n>(peer: &Peer, fields: impl Iterator<Item = (&'n str, &'b [u8])>) -> Self {
+        let mut forwarded = Forwarded::default();
+        if peer.trusted {
+            for (name, value) in fields {
+                forwarded.takes(peer, name, value);
+            }
+        }
+        forwarded
+    }
+
     /// Whether a field is not to be copied: Baton writes it itself, or nobody trusted has sent it.
     pub(crate) fn takes(&mut self, peer: &Peer, name: &str, value: &'b [u8]) -> bool {
         if !concerns_forwarding(name) {
@@ -71,6 +82,31 @@ impl<'b> Forwarded<'b> {
             || self
                 .proto
                 .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// The client, as the app is told in `X-Real-IP`; the peer where that is no address.
+    pub(crate) fn client(&self, peer: &Peer) -> IpAddr {
+        let real = match self.real_ip {
+            Some(real) => read_ip(real),
+            None => self.last_untrusted(peer),
+        };
+        real.unwrap_or_else(|| peer.ip())
+    }
+
+    /// Whether this holds of every address that the client may have, whichever of the two fields the
+    /// proxy has written itself and which it has only passed on. What is no address is nobody's.
+    pub(crate) fn every_client_is(&self, peer: &Peer, so: impl Fn(IpAddr) -> bool) -> bool {
+        let real = self.real_ip.map(read_ip);
+        // A proxy before the proxy is no client.
+        let real = real.filter(|real| !real.is_some_and(|ip| peer.trusted_proxies.have(ip)));
+        let chain = (!self.chain.is_empty()).then(|| self.last_untrusted(peer));
+        match (real, chain) {
+            (None, None) => so(self.client(peer)),
+            (real, chain) => [real, chain]
+                .into_iter()
+                .flatten()
+                .all(|ip| ip.is_some_and(&so)),
+        }
     }
 
     /// The client as `X-Forwarded-For` has it; its first address where all are trusted proxies. None

@@ -15,9 +15,9 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
+use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
 use crate::route::{Mode, Protocol, Route};
-use crate::sessions::Claims;
 use crate::upstream::pool::{self, Reuse};
 use crate::upstream::{self, h2c};
 use crate::worker::WorkerContext;
@@ -84,8 +84,8 @@ impl NoPlace {
 pub(crate) struct Held {
     since: Option<Instant>,
     pause: Duration,
-    /// The sessions that the request names.
-    pub(crate) claims: Claims,
+    /// Whose request it is.
+    pub(crate) caller: Caller,
     /// It never ends without a place.
     pub(crate) patient: bool,
 }
@@ -95,7 +95,7 @@ impl Default for Held {
         Held {
             since: None,
             pause: FIRST_PAUSE,
-            claims: Claims::default(),
+            caller: Caller::default(),
             patient: false,
         }
     }
@@ -159,12 +159,12 @@ pub(crate) fn find_now(
     if route.mode != Mode::Serve || route.protocol != Protocol::Http1 {
         return None;
     }
-    let (instance, kept) = match keeper(worker, route, &held.claims) {
+    let (instance, kept) = match keeper(worker, route, &held.caller) {
         Some(keeper) => (keeper, true),
-        None => (choose(worker, route, &[])?, false),
+        None => (choose(worker, route.sides(&held.caller).own, &[])?, false),
     };
     let stream = worker.upstreams.take(instance, reuse)?;
-    let guard = enter(instance, &held.claims, kept)?;
+    let guard = enter(instance, &held.caller, kept)?;
     if !kept {
         worker.upstreams.chosen();
     }
@@ -197,7 +197,7 @@ pub(crate) async fn find(
         };
         let why = match route.mode {
             Mode::Hold => NoPlace::Paused(Arc::clone(&route)),
-            Mode::Serve => match try_each(worker, &route, reuse, &held.claims).await {
+            Mode::Serve => match try_each(worker, &route, reuse, &held.caller).await {
                 Ok(place) => {
                     held.end(&route);
                     return Ok(place);
@@ -217,19 +217,27 @@ async fn try_each(
     worker: &Rc<WorkerContext>,
     route: &Arc<Route>,
     reuse: Reuse,
-    claims: &Claims,
+    caller: &Caller,
 ) -> Result<Place, NoPlace> {
     let mut tried: SmallVec<[*const Instance; 4]> = SmallVec::new();
     let mut refused = false;
-    let mut keeper = keeper(worker, route, claims);
+    let mut keeper = keeper(worker, route, caller);
+    let sides = route.sides(caller);
     loop {
         let kept = keeper.is_some();
-        let Some(instance) = keeper.take().or_else(|| choose(worker, route, &tried)) else {
+        let own = || choose(worker, sides.own, &tried);
+        // A canary that is there no more costs nobody a wait. The live side is waited for as ever: who
+        // goes to the canary now would be back on the old release a moment later.
+        let other = || {
+            let may = sides.canary || !refused;
+            may.then(|| choose(worker, sides.other, &tried)).flatten()
+        };
+        let Some(instance) = keeper.take().or_else(own).or_else(other) else {
             break;
         };
         tried.push(Arc::as_ptr(instance));
         // Closed: a newer table is there, or about to be.
-        let Some(guard) = enter(instance, claims, kept) else {
+        let Some(guard) = enter(instance, caller, kept) else {
             continue;
         };
         match open(worker, route.protocol, &guard, reuse).await {
@@ -304,32 +312,28 @@ pub(crate) async fn open(
 fn keeper<'r>(
     worker: &WorkerContext,
     route: &'r Route,
-    claims: &Claims,
+    caller: &Caller,
 ) -> Option<&'r Arc<Instance>> {
-    if claims.is_empty() {
-        return None;
-    }
-    worker.shared().sessions.place(route, claims)
+    worker.shared().sessions.place(route, &caller.claims())
 }
 
-fn enter(instance: &Arc<Instance>, claims: &Claims, kept: bool) -> Option<Guard> {
+fn enter(instance: &Arc<Instance>, caller: &Caller, kept: bool) -> Option<Guard> {
     let mut guard = if kept {
         instance.pinned_guard()
     } else {
         instance.guard()
     }?;
-    guard.claims = claims.clone();
+    guard.caller = caller.clone();
     Some(guard)
 }
 
 /// The least busy instance that was not tried yet; equally busy ones take turns.
 fn choose<'r>(
     worker: &WorkerContext,
-    route: &'r Route,
+    instances: &'r [Arc<Instance>],
     tried: &[*const Instance],
 ) -> Option<&'r Arc<Instance>> {
-    let instances = &route.instances;
-    if let ([only], []) = (instances.as_slice(), tried) {
+    if let ([only], []) = (instances, tried) {
         return Some(only);
     }
     let begin = worker.upstreams.turn() % instances.len().max(1);

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::caller::Caller;
 use crate::gate::Gate;
 use crate::latency::LatencyCounters;
-use crate::sessions::{Claims, Token};
+use crate::sessions::Token;
 use crate::signal::Signal;
 use crate::websocket::end::{EndWebSockets, WebSocketEnds};
 
@@ -53,7 +54,8 @@ pub struct InstanceCounters {
     /// Of [`server_errors`](Self::server_errors) and [`broken`](Self::broken): at most one for a client
     /// in 10 s, so that one who tries again and again weighs no more than another.
     pub errors: AtomicU64,
-    /// From a request's head to the head of its answer.
+    /// From a request's head to the head of its answer, time that it was held included; not of event
+    /// streams whose head comes late.
     pub latency: LatencyCounters,
     /// Open `text/event-stream` answers.
     pub sse: AtomicU64,
@@ -127,7 +129,7 @@ impl Instance {
             instance: Arc::clone(self),
             counted: Cell::new(counted),
             websocket_epoch: self.websocket_ends.epoch(),
-            claims: Claims::default(),
+            caller: Caller::default(),
         }
     }
 
@@ -280,8 +282,8 @@ pub struct Guard {
     counted: Cell<Counted>,
     /// Calls of [`Instance::end_websockets`] before it came in.
     websocket_epoch: u32,
-    /// The sessions that its request names.
-    pub(crate) claims: Claims,
+    /// Whose request it is; nobody's where it is a half.
+    pub(crate) caller: Caller,
 }
 
 /// Which gate a guard holds.

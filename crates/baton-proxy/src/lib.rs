@@ -21,9 +21,13 @@
 //! | [`sse`] | server-sent events as pure functions on bytes, no IO: whole events, several halves as one stream |
 //! | `worker` | what lives on one worker thread, and what the workers share |
 //! | `hold` | waiting until something can serve a request |
+//! | `access`, `page` | who may come in; a page instead of an app |
+//! | `caller` | whose request it is |
+//! | [`split`] | a canary: which clients meet it, and that they keep it |
+//! | `seen` | which hashes have been seen |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
-//! | `latency` | how long answers take |
+//! | `latency`, `errors` | how long answers take; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
@@ -38,11 +42,14 @@
 mod atomic {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
+mod access;
 mod answer;
 mod buffer;
+mod caller;
 mod clients;
 mod connection;
 mod error;
+mod errors;
 mod exchange;
 mod forwarded;
 pub mod gate;
@@ -53,13 +60,16 @@ mod interrupt;
 mod io;
 mod latency;
 mod listener;
+mod page;
 pub mod proxy;
 mod random;
 pub mod route;
+mod seen;
 pub mod sessions;
 pub mod settings;
 mod shutdown;
 mod signal;
+pub mod split;
 pub mod sse;
 pub mod streams;
 mod tls;
@@ -67,15 +77,18 @@ mod upstream;
 pub mod websocket;
 mod worker;
 
+pub use access::Access;
 pub use error::ProxyError;
 pub use instance::{Guard, Instance};
 pub use latency::{Latency, LatencyCounters};
+pub use page::Page;
 pub use proxy::Proxy;
 pub use route::{
     Conflict, Mode, Protocol, Route, RouteCounters, RouteLimits, RoutingTable, StreamCounters,
 };
 pub use sessions::SessionRule;
 pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settings};
+pub use split::Split;
 pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;
 pub use websocket::end::{EndWebSockets, SERVICE_RESTART};

@@ -6,8 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::access::Access;
+use crate::errors::Failing;
 use crate::instance::Instance;
+use crate::page::Page;
+use crate::seen::Seen;
 use crate::sessions::SessionRule;
+use crate::split::Split;
 use crate::streams::rule::{StreamMode, StreamRule};
 
 /// What requests for one set of hosts and one path prefix meet. Immutable: a change is a new `Route`
@@ -45,6 +50,15 @@ pub struct Route {
     /// Those that take requests of the sessions that they have, and no others: the instances of a
     /// release that is being drained. [`Instance::pin`] says in which order to do what.
     pub pinned: Vec<Arc<Instance>>,
+    /// A share of the clients goes elsewhere. Its instances are open like `instances`.
+    pub split: Option<Arc<Split>>,
+    /// While nothing is in `halves`, streams in `union` and `cut` stay open without any: another instance
+    /// will come.
+    pub streams_wait: bool,
+    /// Who may come in. None: everyone.
+    pub access: Option<Arc<Access>>,
+    /// Every request is answered with this, whatever else is said here.
+    pub page: Option<Arc<Page>>,
     /// Survives publishing: the control plane passes the same one on.
     pub counters: Arc<RouteCounters>,
 }
@@ -92,6 +106,10 @@ pub struct RouteCounters {
     /// without [`Route::sessions`]: a switch will lose them.
     pub session_cookie: OnceLock<Box<str>>,
     pub streams: StreamCounters,
+    /// Clients of a split, by release and address, that have brought their cookie back.
+    pub(crate) returning: Seen,
+    /// Clients that have met an error lately, by side.
+    pub(crate) failing: Failing,
 }
 
 /// The managed event streams of one route. Monotonic but the gauges `open` and `union`.
@@ -126,6 +144,11 @@ impl Route {
             wanted.saturating_sub(instance.counters.attached.load(Relaxed))
         };
         self.halves.iter().map(missing).max().unwrap_or(0)
+    }
+
+    /// `Authorization` is Baton's, not the app's.
+    pub(crate) fn asks_for_password(&self) -> bool {
+        self.access.as_ref().is_some_and(|access| access.asks())
     }
 
     /// The rule that an event stream of this target (path, with or without its query) falls under.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
+use crate::access::Passwords;
 use crate::buffer::Buffers;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     /// Connections may be accepted.
     pub(crate) open: Signal,
     pub(crate) sessions: Sessions,
+    pub(crate) passwords: Passwords,
     table: ArcSwap<RoutingTable>,
     published: Arc<Notify>,
 }
@@ -47,6 +49,7 @@ impl Shared {
             shutdown: Shutdown::default(),
             open: Signal::default(),
             sessions: Sessions::default(),
+            passwords: Passwords::default(),
             table: ArcSwap::default(),
             published: Arc::default(),
             settings,

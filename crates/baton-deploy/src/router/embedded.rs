@@ -12,17 +12,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::policy::{self, Limits, Protocol, Tls};
-use baton_compose::{AppName, Policy};
+use baton_compose::policy::Tls;
+use baton_compose::{AppName, Role};
 use baton_engine::engine::Address;
 use baton_engine::{Instance, InstanceId};
-use baton_proxy::route::{self, RouteCounters, RouteLimits};
-use baton_proxy::{
-    Certificate, EndWebSockets, Mode, Proxy, Route, RoutingTable, SessionRule, StreamMode,
-    StreamRule,
-};
+use baton_proxy::route::{self, RouteCounters};
+use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
 
 use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
+
+#[cfg(test)]
+mod tests;
+mod wanted;
 
 /// After a cut, so long for the connections to be gone.
 const CUT: Duration = Duration::from_secs(5);
@@ -46,7 +47,8 @@ struct State {
     instances: HashMap<(InstanceId, SocketAddr), Arc<baton_proxy::Instance>>,
     /// In the order in which they were published first; for forgetting the oldest.
     order: Vec<(InstanceId, SocketAddr)>,
-    counters: HashMap<(AppName, String), Arc<RouteCounters>>,
+    /// What a preview serves is none of the app's figures.
+    counters: HashMap<(AppName, String, Role), Arc<RouteCounters>>,
     /// WebSockets that were told to come back, by the instance they were on.
     told: HashMap<InstanceId, u64>,
     certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
@@ -105,90 +107,6 @@ impl Embedded {
             .filter_map(|key| state.instances.get(key).cloned())
             .collect()
     }
-
-    fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
-        let policy = &wanted.policy;
-        let counters = state
-            .counters
-            .entry((wanted.app.clone(), wanted.service.clone()))
-            .or_default();
-        let counters = Arc::clone(counters);
-        Route {
-            app: Arc::from(wanted.app.as_str()),
-            hosts: hosts(policy),
-            path: policy.path.clone(),
-            strip_path: policy.strip_path,
-            protocol: match policy.protocol {
-                Protocol::Http1 => route::Protocol::Http1,
-                Protocol::H2c => route::Protocol::H2c,
-            },
-            redirect_https: match policy.tls {
-                Tls::Off => None,
-                Tls::Files { .. } => self.proxy.https_addrs().first().map(SocketAddr::port),
-            },
-            limits: limits(&policy.limits),
-            max_wait: policy.max_wait,
-            mode: if wanted.held { Mode::Hold } else { Mode::Serve },
-            instances: wanted
-                .instances
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
-            streams: policy.sse.iter().map(stream_rule).collect(),
-            default_stream_mode: stream_mode(policy.default_stream_mode),
-            halves: wanted
-                .halves
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
-            sessions: policy.sessions.as_ref().map(|sessions| {
-                Arc::new(SessionRule {
-                    cookie: sessions.cookie.as_str().into(),
-                    keep: sessions.keep,
-                })
-            }),
-            pinned: wanted
-                .pinned
-                .iter()
-                .filter_map(|instance| state.instance(instance))
-                .collect(),
-            counters,
-        }
-    }
-}
-
-fn hosts(policy: &Policy) -> Vec<String> {
-    policy
-        .hosts
-        .iter()
-        .map(|host| host.to_ascii_lowercase())
-        .collect()
-}
-
-fn stream_rule(rule: &policy::StreamRule) -> StreamRule {
-    StreamRule {
-        path: rule.path.as_str().into(),
-        mode: stream_mode(rule.mode),
-        drop_on_attach: rule.drop_on_attach.iter().cloned().collect(),
-        attach_grace: rule.attach_grace,
-    }
-}
-
-fn stream_mode(mode: policy::StreamMode) -> StreamMode {
-    match mode {
-        policy::StreamMode::Union => StreamMode::Union,
-        policy::StreamMode::Cut => StreamMode::Cut,
-        policy::StreamMode::Reconnect => StreamMode::Reconnect,
-        policy::StreamMode::Drain => StreamMode::Drain,
-    }
-}
-
-fn limits(limits: &Limits) -> RouteLimits {
-    RouteLimits {
-        body: limits.body,
-        header_bytes: usize::try_from(limits.header_bytes).unwrap_or(usize::MAX),
-        idle: limits.idle,
-    }
 }
 
 fn socket(address: Address) -> SocketAddr {
@@ -213,6 +131,24 @@ impl State {
             baton_proxy::Instance::new(instance.id.0.as_str(), socket(address), address.published)
         });
         Some(Arc::clone(known))
+    }
+
+    /// What is counted of the app's live routes.
+    fn live(&self, app: &AppName) -> impl Iterator<Item = &Arc<RouteCounters>> {
+        let live =
+            move |(owner, _, role): &(AppName, String, Role)| owner == app && *role == Role::Live;
+        self.counters
+            .iter()
+            .filter(move |(key, _)| live(key))
+            .map(|(_, counters)| counters)
+    }
+
+    /// Those that have an address.
+    fn all(&mut self, instances: &[Instance]) -> Vec<Arc<baton_proxy::Instance>> {
+        instances
+            .iter()
+            .filter_map(|instance| self.instance(instance))
+            .collect()
     }
 
     /// Keeps figures of the latest ones that are gone, and all that still have requests.
@@ -334,6 +270,7 @@ impl Router for Embedded {
             instances: Vec::new(),
             halves: Vec::new(),
             pinned: Vec::new(),
+            split: None,
             ..wanted.clone()
         });
         let built = bare
@@ -347,24 +284,20 @@ impl Router for Embedded {
     fn figures(&self, app: &AppName) -> Figures {
         let state = self.state();
         let mut sum = Figures::default();
-        for ((owner, _), counters) in &state.counters {
-            if owner == app {
-                sum.requests += counters.requests.load(Relaxed);
-                sum.failed += counters.failed.load(Relaxed);
-                sum.held += counters.held.load(Relaxed);
-                sum.longest_held_ms = sum
-                    .longest_held_ms
-                    .max(counters.longest_held_us.load(Relaxed).div_ceil(1000));
-            }
+        for counters in state.live(app) {
+            sum.requests += counters.requests.load(Relaxed);
+            sum.failed += counters.failed.load(Relaxed);
+            sum.held += counters.held.load(Relaxed);
+            sum.longest_held_ms = sum
+                .longest_held_ms
+                .max(counters.longest_held_us.load(Relaxed).div_ceil(1000));
         }
         sum
     }
 
     fn reset_longest_held(&self, app: &AppName) {
-        for ((owner, _), counters) in &self.state().counters {
-            if owner == app {
-                counters.longest_held_us.swap(0, Relaxed);
-            }
+        for counters in self.state().live(app) {
+            counters.longest_held_us.swap(0, Relaxed);
         }
     }
 
@@ -427,10 +360,11 @@ impl Router for Embedded {
     }
 
     fn unattached(&self, app: &AppName) -> u64 {
-        let table = self.proxy.table();
+        let (table, state) = (self.proxy.table(), self.state());
+        let live = |route: &Route| state.live(app).any(|own| Arc::ptr_eq(own, &route.counters));
         let routes = table.routes().iter();
         routes
-            .filter(|route| *route.app == *app.as_str())
+            .filter(|route| live(route))
             .map(|route| route.unattached())
             .sum()
     }
@@ -471,8 +405,8 @@ impl Router for Embedded {
 
     fn session_cookie(&self, app: &AppName) -> Option<String> {
         let state = self.state();
-        let mut own = state.counters.iter().filter(|((owner, _), _)| owner == app);
-        own.find_map(|(_, counters)| counters.session_cookie.get().map(|name| name.to_string()))
+        let mut own = state.live(app);
+        own.find_map(|counters| counters.session_cookie.get().map(|name| name.to_string()))
     }
 }
 
@@ -480,8 +414,12 @@ fn holds(list: &[Arc<baton_proxy::Instance>], one: &Arc<baton_proxy::Instance>) 
     list.iter().any(|known| Arc::ptr_eq(known, one))
 }
 
+/// Those that may take requests: of a split, both sides'.
 fn instances(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {
-    each_once(table.routes().iter().flat_map(|route| &route.instances))
+    each_once(table.routes().iter().flat_map(|route| {
+        let canary = route.split.iter().flat_map(|split| &split.instances);
+        route.instances.iter().chain(canary)
+    }))
 }
 
 fn halves(table: &RoutingTable) -> Vec<Arc<baton_proxy::Instance>> {

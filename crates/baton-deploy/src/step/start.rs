@@ -230,10 +230,13 @@ fn adopted_release(new: &Release, found: &[Instance]) -> Release {
 /// A preview makes room, and comes back afterwards; `keep_warm` of the release before ends, and its
 /// drain is waited for.
 async fn free_slot(walk: &Walk) -> Result<(), StepError> {
-    preview::evict(&walk.core, &walk.deploy.app, walk.plan.to, &|text| {
-        walk.note(STEP, text);
-    })
-    .await?;
+    let (core, app, to) = (&walk.core, &walk.deploy.app, walk.plan.to);
+    let note = |text: String| walk.note(STEP, text);
+    if walk.keeper.is_some() {
+        preview::evict_held(core, app, to, &note).await?;
+    } else {
+        preview::evict(core, app, to, &note).await?;
+    }
     let Some(tail) = walk.core.tail(&walk.deploy.app) else {
         return Ok(());
     };

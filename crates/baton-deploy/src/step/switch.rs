@@ -114,7 +114,10 @@ async fn deactivate_old(walk: &Walk) -> Result<(), StepError> {
 
 /// It has not switched: the old color is told that it is active still.
 pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
-    walk.keeper = None;
+    // Stop-first: the old color comes back once the new one is gone.
+    if !walk.plan.has(StepName::StopOld) {
+        walk.keeper = None;
+    }
     if let Some((color, old)) = walk.old()
         && let Err(reason) = activate::tell(&walk.core, old, color, true).await
     {

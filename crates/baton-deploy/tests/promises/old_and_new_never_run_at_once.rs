@@ -50,28 +50,16 @@ async fn one_that_fails_brings_the_old_one_back() {
     let control = world.open().await;
     world.deploy_ok(&control, project(), "one").await;
     world.settled(&control).await;
-    world.engine.state().ends_at_start = Some(Exit {
-        code: Some(3),
-        oom_killed: false,
-        error: None,
-    });
-    let heals = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move {
-            kit::until("the new one to have failed", async || {
-                world
-                    .engine
-                    .state()
-                    .instances
-                    .iter()
-                    .any(|i| i.release == Some(2))
-            })
-            .await;
-            world.engine.state().ends_at_start = None;
-        }
-    });
+    {
+        let mut state = world.engine.state();
+        state.ends_at_start = Some(Exit {
+            code: Some(3),
+            oom_killed: false,
+            error: None,
+        });
+        state.ends_only = Some((2, 1));
+    }
     let outcome = world.deploy_ok(&control, project(), "two").await;
-    heals.await.unwrap();
     assert_eq!(
         outcome.exit_code,
         ExitCode::ReleaseFailed,

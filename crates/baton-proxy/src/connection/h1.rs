@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::access::Login;
 use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::Attempts;
@@ -88,7 +89,16 @@ impl Connection {
     /// One request and its answer.
     async fn one(&mut self) -> Next {
         let next = match poll_fn(|cx| self.poll_incoming(cx)).await {
-            Incoming::Request(mut pending) => self.exchange(&mut pending).await,
+            Incoming::Request(mut pending) => {
+                let stops = match pending.login.take() {
+                    Some(login) => Box::pin(self.log_in(*login, &pending)).await,
+                    None => None,
+                };
+                match stops {
+                    Some(next) => next,
+                    None => self.exchange(&mut pending).await,
+                }
+            }
             Incoming::Own(own) => Box::pin(self.say(own)).await,
             Incoming::Closed => Next::Close,
         };
@@ -100,8 +110,9 @@ impl Connection {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         if self.begun.is_none() && !self.end.input.is_empty() {
             // Sent ahead of the last answer.
-            self.begun = Some(Instant::now());
-            if let Some(incoming) = self.take_head() {
+            let now = Instant::now();
+            self.begun = Some(now);
+            if let Some(incoming) = self.take_head(now) {
                 return Poll::Ready(incoming);
             }
         }
@@ -122,8 +133,9 @@ impl Connection {
             if read == 0 {
                 return self.look_at_time(cx);
             }
-            self.begun.get_or_insert_with(Instant::now);
-            if let Some(incoming) = self.take_head() {
+            let now = Instant::now();
+            self.begun.get_or_insert(now);
+            if let Some(incoming) = self.take_head(now) {
                 return Poll::Ready(incoming);
             }
         }
@@ -155,8 +167,8 @@ impl Connection {
         })
     }
 
-    /// Takes a head out of the input, if it is there whole.
-    fn take_head(&mut self) -> Option<Incoming> {
+    /// Takes a head out of the input, if it is there whole by now.
+    fn take_head(&mut self, now: Instant) -> Option<Incoming> {
         let limits = head_limits(&self.worker);
         let mut store = FieldStore::new();
         let parsed = parse_request(self.end.input.rest(), &mut store, &limits);
@@ -173,7 +185,7 @@ impl Connection {
             }
         };
         let (length, whole) = (head.length, head.length == self.end.input.len());
-        let admitted = admit(&self.worker, &self.peer, &head, whole);
+        let admitted = admit(&self.worker, &self.peer, &head, whole, now);
         self.begun = None;
         self.served = true;
         let mut pending = match admitted {
@@ -196,7 +208,7 @@ impl Connection {
     /// Sends a request to an instance, again if need and rule allow it, and its answer back.
     async fn exchange(&mut self, pending: &mut Pending) -> Next {
         let mut attempts = Attempts::patient_if(pending.asked.expects_events);
-        attempts.held.claims = std::mem::take(&mut pending.claims);
+        attempts.held.caller = std::mem::take(&mut pending.caller);
         loop {
             // An h2c instance gets the body in another framing.
             if pending.route.protocol == Protocol::Http1 {
@@ -376,6 +388,24 @@ impl Connection {
         if pending.asked.client.keep_alive {
             let counters = &pending.route.counters;
             counters.closed_keep_alive.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until a password has been checked. None: the request may go on.
+    async fn log_in(&mut self, login: Login, pending: &Pending) -> Option<Next> {
+        let shared = Arc::clone(self.worker.shared());
+        let mut checked = pin!(shared.passwords.check(login));
+        let checked = poll_fn(|cx| {
+            if self.end.poll_watch(cx, &self.worker.buffers).is_ready() {
+                return Poll::Ready(None);
+            }
+            checked.as_mut().poll(cx).map(Some)
+        });
+        match checked.await {
+            Some(Ok(())) => None,
+            Some(Err(answer)) => Some(self.refuse(answer, pending).await),
+            // The client has gone meanwhile.
+            None => Some(Next::Close),
         }
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
 use crate::route::Route;
-use crate::sessions::Claims;
+use crate::split::{self, Given};
 use crate::websocket::end::EndWebSockets;
 use crate::worker::WorkerContext;
 
@@ -54,23 +55,60 @@ impl Account {
         self.guard.becomes_stream();
     }
 
-    /// The sessions that its request names.
-    pub(crate) fn claims(&self) -> &Claims {
-        &self.guard.claims
+    /// Whose request it is.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.guard.caller
+    }
+
+    /// The id that the client gets with the answer.
+    pub(crate) fn given(&self) -> Option<Given> {
+        self.caller().given(&self.route)
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         self.guard.instance()
     }
 
-    /// The app has answered.
-    pub(crate) fn answered(&self, status: u16, event_stream: bool) {
+    /// The app has answered: the head was there at `when`.
+    pub(crate) fn answered(&self, status: u16, event_stream: bool, when: Instant) {
+        self.took_until(when);
         if (500..600).contains(&status) {
             add(&self.instance().counters.server_errors, 1);
+            self.count_error();
         }
         if event_stream {
             self.enter(Open::Sse);
         }
+    }
+
+    /// The head of the answer was there. That of a managed stream says nothing about the app: it may come
+    /// with the first event.
+    pub(crate) fn took_until(&self, when: Instant) {
+        if let (Some((_, came)), false) = (self.caller().client(), self.managed.get()) {
+            let took = when.saturating_duration_since(came);
+            self.instance().counters.latency.record(took);
+        }
+    }
+
+    /// Once for a client and side in a while. A half is nobody's request.
+    fn count_error(&self) {
+        let Some((client, _)) = self.caller().client() else {
+            return;
+        };
+        let client = split::hash(&[&client.to_le_bytes(), &self.side().to_le_bytes()]);
+        if self.route.counters.failing.counts(client) {
+            add(&self.instance().counters.errors, 1);
+        }
+    }
+
+    /// A number for the side that the instance is on: its first instance's. One that has left the route
+    /// is a side of its own.
+    fn side(&self) -> usize {
+        let canary = self.route.split.as_ref().map(|split| &split.instances);
+        let mut sides = [Some(&self.route.instances), canary].into_iter().flatten();
+        let own = sides.find(|side| side.iter().any(|one| Arc::ptr_eq(one, self.instance())));
+        let first = own.and_then(|side| side.first());
+        Arc::as_ptr(first.unwrap_or(self.instance())) as usize
     }
 
     /// What the answer's fields say about sessions.
@@ -80,7 +118,12 @@ impl Account {
         fields: impl Iterator<Item = (&'f str, &'f [u8])>,
     ) {
         let sessions = &worker.shared().sessions;
-        sessions.answered(&self.route, self.instance(), &self.guard.claims, fields);
+        sessions.answered(
+            &self.route,
+            self.instance(),
+            &self.caller().claims(),
+            fields,
+        );
     }
 
     /// The request belongs to a session that stays on an instance which takes no others: what it opens
@@ -91,7 +134,7 @@ impl Account {
 
     /// The client has done something in the session that its request named.
     pub(crate) fn session_used(&self, worker: &WorkerContext) {
-        worker.shared().sessions.touch(&self.guard.claims);
+        worker.shared().sessions.touch(&self.caller().claims());
     }
 
     /// The instance has agreed to another protocol.
@@ -119,7 +162,7 @@ impl Account {
         // One that was opened before the switch came in as every other.
         let has_session = || {
             let sessions = &worker.shared().sessions;
-            instance.is_pinned() && sessions.has(instance, &self.guard.claims)
+            instance.is_pinned() && sessions.has(instance, &self.caller().claims())
         };
         ends.since(epoch, self.is_pinned() || has_session())
     }
@@ -139,6 +182,7 @@ impl Account {
     /// The exchange broke on the instance's side after it was sent.
     pub(crate) fn broke(&self) {
         add(&self.instance().counters.broken, 1);
+        self.count_error();
     }
 
     /// Baton could not bring the request to an end.

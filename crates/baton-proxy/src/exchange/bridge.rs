@@ -283,7 +283,8 @@ impl Bridge {
         self.coding = plan.coding;
         self.keep_alive = plan.keep_alive;
         let out = self.pending.writer(&worker.buffers);
-        self.asked.client.write_head(out, &head, plan);
+        // What is given to the client is among the fields.
+        self.asked.client.write_head(out, &head, plan, None);
     }
 
     fn take_frame(&mut self, frame: Frame<Bytes>, worker: &WorkerContext) {

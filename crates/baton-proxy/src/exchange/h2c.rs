@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
@@ -52,7 +53,7 @@ pub(crate) fn request(
     *outgoing.version_mut() = Version::HTTP_2;
     let map = outgoing.headers_mut();
     let connection = ConnectionOptions::default();
-    request.write_fields(peer, lines_of(fields), &connection, map);
+    request.write_fields(route, peer, lines_of(fields), &connection, map);
     if let BodyLength::Length(length) = request.body {
         map.insert(http::header::CONTENT_LENGTH, length.into());
     }
@@ -119,7 +120,7 @@ pub(crate) async fn send(
                 .headers
                 .get(http::header::CONTENT_TYPE)
                 .is_some_and(|media| names_event_stream(media.as_bytes()));
-            account.answered(parts.status.as_u16(), events);
+            account.answered(parts.status.as_u16(), events, Instant::now());
             account.learn(&worker, lines_of(&parts.headers));
             if events && peer.trusted {
                 let name = HeaderName::from_static("x-accel-buffering");

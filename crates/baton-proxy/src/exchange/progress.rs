@@ -34,6 +34,11 @@ impl Progress {
         self.moved.set(Instant::now());
     }
 
+    /// When that was last.
+    pub(crate) fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
     /// When nothing has moved for `idle`, as things stand now.
     pub(crate) fn deadline(&self, idle: Duration) -> Instant {
         self.moved.get() + idle

@@ -1,11 +1,13 @@
 //! The request as the app gets it: written anew from validated fields.
 
+use crate::access::Login;
 use crate::answer::Answer;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::write::decimal;
 use crate::h1::{BodyLength, ConnectionOptions, is_framing, is_hop_by_hop};
 use crate::io::Peer;
 use crate::route::{Route, host_name};
+use crate::worker::WorkerContext;
 
 /// A request's head, whatever version it came in.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +34,7 @@ impl Request<'_> {
     }
 
     /// What a route refuses before anything is sent.
-    pub(crate) fn refused_by(&self, route: &Route) -> Option<Answer> {
+    fn refused_by(&self, route: &Route) -> Option<Answer> {
         let limit = route.limits.body;
         match self.body {
             BodyLength::Length(length) if limit > 0 && length > limit => Some(too_large(limit)),
@@ -40,8 +42,39 @@ impl Request<'_> {
         }
     }
 
+    /// What a route answers with itself: its page, a redirect, a refusal. Else the password that has to
+    /// be checked first.
+    pub(crate) fn admitted_by<'f>(
+        &self,
+        route: &Route,
+        worker: &WorkerContext,
+        peer: &Peer,
+        forwarded: &Forwarded<'_>,
+        mut fields: impl Iterator<Item = (&'f str, &'f [u8])>,
+    ) -> Result<Option<Box<Login>>, Answer> {
+        if let Some(page) = &route.page {
+            return Err(Answer::page(page));
+        }
+        // Before a password is asked for, since it would go over a plain connection.
+        if let Some(answer) = self.redirected_by(route, forwarded.is_secure(peer)) {
+            return Err(answer);
+        }
+        let login = match &route.access {
+            Some(access) => {
+                let field = fields.find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+                let passwords = &worker.shared().passwords;
+                access.admit(passwords, peer, forwarded, self.host, field.map(|f| f.1))?
+            }
+            None => None,
+        };
+        match self.refused_by(route) {
+            Some(answer) => Err(answer),
+            None => Ok(login),
+        }
+    }
+
     /// Where a plain request is sent instead, when its route wants HTTPS.
-    pub(crate) fn redirected_by(&self, route: &Route, secure: bool) -> Option<Answer> {
+    fn redirected_by(&self, route: &Route, secure: bool) -> Option<Answer> {
         let port = route.redirect_https?;
         if secure || self.host.is_empty() || self.target.starts_with("/.well-known/acme-challenge/")
         {
@@ -60,6 +93,7 @@ impl Request<'_> {
     /// Writes the fields that go to the app, but for the framing. `fields` are those that came.
     pub(crate) fn write_fields<'f>(
         &self,
+        route: &Route,
         peer: &Peer,
         fields: impl Iterator<Item = (&'f str, &'f [u8])>,
         connection: &ConnectionOptions<'_>,
@@ -70,6 +104,8 @@ impl Request<'_> {
             let written_by_us = match name.len() {
                 4 => name.eq_ignore_ascii_case("host"),
                 6 => name.eq_ignore_ascii_case("expect"),
+                // It was for Baton.
+                13 => route.asks_for_password() && name.eq_ignore_ascii_case("authorization"),
                 _ => false,
             };
             if written_by_us
@@ -100,7 +136,7 @@ impl Request<'_> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         out.field("Host", &[self.host.as_bytes()]);
-        self.write_fields(peer, fields, connection, out);
+        self.write_fields(route, peer, fields, connection, out);
         match self.body {
             BodyLength::Length(length) => out.field("Content-Length", &[&decimal(length)]),
             BodyLength::Chunked => out.field("Transfer-Encoding", &[b"chunked"]),

@@ -6,6 +6,7 @@ use crate::answer;
 use crate::forwarded::FieldSink;
 use crate::h1::write::decimal;
 use crate::h1::{BodyLength, ResponseHead, Version, is_framing, is_hop_by_hop};
+use crate::split::Given;
 
 /// What the client's side of an exchange needs to know about its request.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +57,13 @@ impl Client {
     }
 
     /// Writes the head of a final answer.
-    pub(crate) fn write_head(&self, out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, plan: Plan) {
+    pub(crate) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        head: &ResponseHead<'_, '_>,
+        plan: Plan,
+        given: Option<Given>,
+    ) {
         write_status(out, head);
         let mut unbuffered = !(self.behind_proxy && is_event_stream(head));
         for field in head.fields {
@@ -74,6 +81,7 @@ impl Client {
         if !unbuffered {
             out.field("X-Accel-Buffering", &[b"no"]);
         }
+        write_given(out, given);
         match (plan.coding, head.body) {
             (Coding::Chunked, _) => out.field("Transfer-Encoding", &[b"chunked"]),
             (Coding::Raw, BodyLength::Length(length)) => {
@@ -98,8 +106,14 @@ impl Client {
     }
 }
 
-/// Writes a 1xx. A 101 carries the two fields that make it one.
-pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
+fn write_given(out: &mut Vec<u8>, given: Option<Given>) {
+    if let Some(given) = given {
+        out.field("Set-Cookie", &[given.cookie().as_bytes()]);
+    }
+}
+
+/// Writes a 1xx. A 101 carries the two fields that make it one, and what a final answer would give.
+pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, given: Option<Given>) {
     write_status(out, head);
     for field in head.fields {
         if !is_framing(field.name) && !is_hop_by_hop(field.name, &head.connection) {
@@ -111,6 +125,7 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     {
         out.field("Connection", &[b"Upgrade"]);
         out.field("Upgrade", &[protocol.as_bytes()]);
+        write_given(out, given);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -10,12 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::access::Login;
 use crate::answer::{Answer, accepts_html};
+use crate::caller::Caller;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::h2c::{self, H2cStream};
@@ -26,6 +29,7 @@ use crate::h1::{BodyLength, ConnectionOptions};
 use crate::hold::{self, Connection, NoPlace};
 use crate::io::Peer;
 use crate::route::Route;
+use crate::split::Given;
 use crate::streams::{self, Kept, Splice};
 use crate::upstream::h1::{self, AnswerStream, Asked, Why};
 use crate::upstream::h2c::BodyError;
@@ -93,7 +97,14 @@ where
         expect_continue: false,
         upgrade: None,
     };
-    let route = admit(worker, peer, &request, parts)?;
+    let Admitted {
+        route,
+        caller,
+        login,
+    } = admit(worker, peer, &request, parts)?;
+    if let Some(login) = login {
+        worker.shared().passwords.check(*login).await?;
+    }
     let bodiless = request.body == BodyLength::Empty;
     let may_be_managed = streams::may_be_managed(&route, request.method, request.target, bodiless);
     let mut body = (!bodiless).then(|| limited(body, route.limits.body));
@@ -106,8 +117,7 @@ where
     let is_asked_plain =
         |route: &Route| may_be_managed && streams::is_asked_plain(route, request.target, accept);
     let mut attempts = Attempts::patient_if(expects_events);
-    let sessions = &worker.shared().sessions;
-    attempts.held.claims = sessions.claims(&route, request.target, lines_of(&parts.headers));
+    attempts.held.caller = caller;
     loop {
         let mut repeat = Repeat {
             safe: request.is_safe(),
@@ -166,8 +176,15 @@ where
             }
         };
         let failed = match answered {
-            Ok(answer) if may_be_managed => return Ok(streams::manage(worker, kept, answer)),
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                let given = attempts.held.caller.given(&route);
+                let answer = if may_be_managed {
+                    streams::manage(worker, kept, answer)
+                } else {
+                    answer
+                };
+                return Ok(with_given(answer, given));
+            }
             Err(failed) => failed,
         };
         let account = failed.account;
@@ -218,13 +235,22 @@ fn length_of(body: &impl Body) -> BodyLength {
     }
 }
 
+/// A request that its route has not refused.
+struct Admitted {
+    route: Arc<Route>,
+    caller: Caller,
+    /// It goes on when this password has been checked.
+    login: Option<Box<Login>>,
+}
+
 /// The route, unless it refuses the request before anything is sent.
 fn admit(
     worker: &WorkerContext,
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
-) -> Result<Arc<Route>, Answer> {
+) -> Result<Admitted, Answer> {
+    let came = Instant::now();
     let table = worker.table();
     let Some(route) = table.find(request.host, request.target) else {
         return Err(NoPlace::NoRoute.answer());
@@ -236,17 +262,37 @@ fn admit(
     if size > route.limits.header_bytes {
         return Err(Answer::new(431, "The head of the request is too large."));
     }
-    let mut forwarded = Forwarded::default();
-    for (name, value) in lines_of(&parts.headers) {
-        forwarded.takes(peer, name, value);
+    let forwarded = Forwarded::of(peer, lines_of(&parts.headers));
+    let fields = || lines_of(&parts.headers);
+    let login = request.admitted_by(route, worker, peer, &forwarded, fields())?;
+    let caller = Caller::of(
+        worker,
+        peer,
+        route,
+        request.target,
+        fields,
+        &forwarded,
+        came,
+    );
+    Ok(Admitted {
+        route: Arc::clone(route),
+        caller,
+        login,
+    })
+}
+
+/// The answer, with the id that its client gets.
+pub(crate) fn with_given(
+    mut answer: Response<AnswerBody>,
+    given: Option<Given>,
+) -> Response<AnswerBody> {
+    // Hexadecimal digits and attributes: it is a field value.
+    if let Some(Ok(cookie)) = given.map(|given| HeaderValue::from_str(&given.cookie())) {
+        answer
+            .headers_mut()
+            .append(http::header::SET_COOKIE, cookie);
     }
-    let own = request
-        .redirected_by(route, forwarded.is_secure(peer))
-        .or_else(|| request.refused_by(route));
-    match own {
-        Some(answer) => Err(answer),
-        None => Ok(Arc::clone(route)),
-    }
+    answer
 }
 
 pub(crate) fn lines_of(map: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {

@@ -39,8 +39,8 @@ mod names;
 mod table;
 
 use export::Export;
-pub(crate) use names::sockjs_session;
-use names::{cookie_values, given, is_session_cookie};
+pub(crate) use names::{cookie_values, sockjs_session};
+use names::{given, is_session_cookie};
 use table::{LAST_OWNER, Lesson, TICK, Table, Word};
 
 /// How long a SockJS session is kept that nobody asks for: its clients hear a heartbeat every 25 s, and
@@ -58,9 +58,9 @@ pub struct SessionRule {
     pub keep: Duration,
 }
 
-/// The sessions that one request names. Most name none, and should not pay for it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Claims(Option<Arc<Named>>);
+/// The sessions that one request names; most name none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Claims(Named);
 
 /// Keyed hashes, 0 where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +71,7 @@ struct Named {
 
 impl Claims {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0 == Named::default()
     }
 }
 
@@ -111,7 +111,7 @@ impl Sessions {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         for route in table.routes() {
             let keep = route.sessions.as_ref().map_or(Duration::ZERO, |s| s.keep);
-            for instance in route.instances.iter().chain(&route.pinned) {
+            for instance in route.open_instances().chain(&route.pinned) {
                 let token = &instance.session_token;
                 token.keep.store(ticks(keep), Ordering::Relaxed);
                 self.number(&mut owners, instance);
@@ -170,12 +170,15 @@ impl Sessions {
                 *slot = self.hash(value);
             }
         }
-        Claims((named != Named::default()).then(|| Arc::new(named)))
+        Claims(named)
     }
 
     /// The instance of a route that has one of these sessions.
     pub(crate) fn place<'r>(&self, route: &'r Route, claims: &Claims) -> Option<&'r Arc<Instance>> {
-        let (named, table) = (claims.0.as_ref()?, self.table.get()?);
+        if claims.is_empty() {
+            return None;
+        }
+        let (named, table) = (&claims.0, self.table.get()?);
         let now = self.now();
         let keep = route.sessions.as_ref().map_or(Duration::ZERO, |s| s.keep);
         [
@@ -191,14 +194,14 @@ impl Sessions {
                 table.forget(hash);
                 return None;
             }
-            let mut all = route.instances.iter().chain(&route.pinned);
+            let mut all = route.open_instances().chain(&route.pinned);
             all.find(|i| i.session_token.number.load(Ordering::Relaxed) == word.owner())
         })
     }
 
     /// Whether an instance has one of these sessions, and it is in use.
     pub(crate) fn has(&self, instance: &Instance, claims: &Claims) -> bool {
-        let (Some(named), Some(table)) = (&claims.0, self.table.get()) else {
+        let (named, Some(table)) = (&claims.0, self.table.get()) else {
             return false;
         };
         let in_use = self.in_use(instance);
@@ -208,7 +211,7 @@ impl Sessions {
 
     /// Notes that these sessions are in use.
     pub(crate) fn touch(&self, claims: &Claims) {
-        if let (Some(named), Some(table)) = (&claims.0, self.table.get()) {
+        if let (named, Some(table)) = (&claims.0, self.table.get()) {
             let now = self.now();
             for hash in [named.path, named.cookies[0], named.cookies[1]] {
                 if hash != 0 {
@@ -230,7 +233,7 @@ impl Sessions {
             .filter(|(name, _)| name.len() == 10 && name.eq_ignore_ascii_case("set-cookie"))
             .map(|(_, value)| value);
         let owner = instance.session_token.number.load(Ordering::Relaxed);
-        let named = claims.0.as_deref().copied().unwrap_or_default();
+        let named = claims.0;
         let Some(rule) = &route.sessions else {
             let warned = &route.counters.session_cookie;
             if warned.get().is_none()

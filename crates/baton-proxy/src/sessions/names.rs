@@ -24,7 +24,7 @@ const TRANSPORTS: [&str; 8] = [
 ];
 
 /// The values of a cookie in a `Cookie` field (RFC 6265 §4.2.1).
-pub(super) fn cookie_values<'v, 'n>(
+pub(crate) fn cookie_values<'v, 'n>(
     field: &'v [u8],
     name: &'n str,
 ) -> impl Iterator<Item = &'v [u8]> + use<'v, 'n> {

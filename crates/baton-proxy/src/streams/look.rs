@@ -1,13 +1,18 @@
 //! What a new routing table means for a managed stream.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use super::half::Half;
 use super::rule::StreamMode;
 use super::splice::{Head, Splice};
 use crate::instance::Instance;
 use crate::route::Route;
+use crate::sse;
+
+/// How often a client that hears nobody is told that its stream is open.
+const STILL_OPEN: Duration = Duration::from_secs(10);
 
 impl Splice {
     /// Compares the stream with the table of now.
@@ -74,16 +79,47 @@ impl Splice {
         if self.halves.len() == 1 {
             self.move_on();
         }
+        if self.waits() && self.halves.len() == 1 {
+            // Nobody is there to move on to, and this one is on its way out.
+            self.leave(0, false);
+        }
         let gone = !has(&self.route.halves, &self.halves[0].instance);
         if gone && self.halves.len() > 1 {
             self.leave(0, true);
         }
     }
 
+    /// Whether the stream goes on without any half, since another instance will come.
+    pub(super) fn waits(&self) -> bool {
+        let mode = matches!(self.mode, StreamMode::Union | StreamMode::Cut);
+        mode && self.route.streams_wait && self.route.halves.is_empty()
+    }
+
+    /// Says now and then that the stream is open, while nobody else says anything.
+    pub(super) fn keep_open(&mut self, cx: &mut Context<'_>) {
+        if !(self.halves.is_empty() && self.waits() && matches!(self.head, Head::Sent(_))) {
+            self.still_open = None;
+            return;
+        }
+        loop {
+            let next = *self
+                .still_open
+                .get_or_insert_with(|| Instant::now() + STILL_OPEN);
+            if !self.timer.poll_passed(cx, next) {
+                return;
+            }
+            self.still_open = None;
+            // Once is enough for a client that takes nothing.
+            if self.note.is_empty() {
+                self.note.extend_from_slice(sse::KEEP_ALIVE);
+            }
+        }
+    }
+
     /// Opens another half of a `cut` stream, where requests go now.
     fn move_on(&mut self) {
         let route = Arc::clone(&self.route);
-        let quietest = || route.instances.iter().min_by_key(|i| i.streams());
+        let quietest = || self.home(&route).iter().min_by_key(|i| i.streams());
         if let Some(instance) = self.keeper(&route).or_else(quietest) {
             let after = self.spread();
             self.add(instance, after);
@@ -92,24 +128,37 @@ impl Splice {
 
     /// The instance that has the client's session.
     fn keeper<'r>(&self, route: &'r Route) -> Option<&'r Arc<Instance>> {
-        self.worker.shared().sessions.place(route, &self.claims)
+        self.worker
+            .shared()
+            .sessions
+            .place(route, &self.caller.claims())
+    }
+
+    /// Where the client's requests go that name no session.
+    fn home<'r>(&self, route: &'r Route) -> &'r [Arc<Instance>] {
+        let sides = route.sides(&self.caller);
+        if sides.own.iter().all(|instance| instance.is_closed()) && !sides.other.is_empty() {
+            sides.other
+        } else {
+            sides.own
+        }
     }
 
     /// Whether the client's own requests go to the instance of this half.
     fn is_at_home(&self, half: &Half) -> bool {
         match self.keeper(&self.route) {
             Some(keeper) => half.is_of(keeper),
-            None => has(&self.route.instances, &half.instance),
+            None => has(self.home(&self.route), &half.instance),
         }
     }
 
-    /// `reconnect`: as long as its instances are in the set.
+    /// `reconnect`: as long as its instances are in the set; beside a canary, as long as the client's
+    /// requests go there, since that is where its events are.
     fn stay(&mut self) {
         let route = Arc::clone(&self.route);
-        let all = self
-            .halves
-            .iter()
-            .all(|half| has(&route.halves, &half.instance));
+        let all = self.halves.iter().all(|half| {
+            has(&route.halves, &half.instance) && (route.split.is_none() || self.is_at_home(half))
+        });
         if !all || self.halves.is_empty() {
             return self.come_back();
         }

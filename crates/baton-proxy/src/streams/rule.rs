@@ -153,6 +153,10 @@ pub(super) mod tests {
             halves: Vec::new(),
             sessions: None,
             pinned: Vec::new(),
+            split: None,
+            streams_wait: false,
+            access: None,
+            page: None,
             counters: Arc::default(),
         }
     }

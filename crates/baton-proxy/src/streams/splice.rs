@@ -21,13 +21,13 @@ use super::opening::{self, Asking};
 use super::rule::StreamMode;
 use super::stalled;
 use super::terms::Terms;
+use crate::caller::Caller;
 use crate::exchange::account::Account;
 use crate::exchange::stream::AnswerBody;
 use crate::instance::Instance;
 use crate::io::Timer;
 use crate::random::random;
 use crate::route::Route;
-use crate::sessions::Claims;
 use crate::sse::{self, Cors, Union};
 use crate::worker::WorkerContext;
 
@@ -51,17 +51,19 @@ pub(crate) struct Splice {
     pub(super) union: Union,
     /// The one that the client's answer came from is the first, until it leaves.
     pub(super) halves: Vec<Half>,
-    /// The sessions that the client's requests name.
-    pub(super) claims: Claims,
+    /// Where the client's own requests go.
+    pub(super) caller: Caller,
     published: Pin<Box<OwnedNotified>>,
     /// No table has been looked at yet.
     pub(super) fresh: bool,
     /// The client will be told to come back, once its halves have gone.
     pub(super) comes_back: bool,
     ending: Option<Ending>,
+    /// When the client is told next that its stream is open: while it has no half.
+    pub(super) still_open: Option<Instant>,
     /// What Baton itself says next.
-    note: Vec<u8>,
-    timer: Timer,
+    pub(super) note: Vec<u8>,
+    pub(super) timer: Timer,
     /// The client was given something then, and has not asked for more.
     gave: Option<Instant>,
     /// Which half is read first.
@@ -138,10 +140,11 @@ impl Splice {
             head,
             union,
             halves: vec![half],
-            claims: account.claims().clone(),
+            caller: account.caller().clone(),
             fresh: true,
             comes_back: false,
             ending: None,
+            still_open: None,
             note: Vec::new(),
             timer: Timer::default(),
             gave: None,
@@ -230,6 +233,7 @@ impl Splice {
         if self.gave.is_none() {
             self.let_go(cx);
         }
+        self.keep_open(cx);
         if self.comes_back && self.halves.is_empty() && matches!(self.head, Head::Sent(_)) {
             let retry = sse::reconnect_delay(random());
             self.note.extend_from_slice(&sse::closing(retry));

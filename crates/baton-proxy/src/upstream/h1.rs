@@ -303,7 +303,8 @@ impl AnswerStream {
                 continue;
             }
             let events = response::is_event_stream(&head);
-            self.account.answered(head.status, events);
+            self.account
+                .answered(head.status, events, self.progress.moved());
             let fields = head.fields.iter().map(|field| (field.name, field.value));
             self.account.learn(&self.worker, fields);
             self.decoder = BodyDecoder::new(head.body);

@@ -7,6 +7,8 @@ mod h2_clients_that_are_gone_are_noticed;
 mod h2_connection_is_for_the_hosts_of_its_certificate;
 mod h2_floods_end_the_connection;
 mod h2_requests_are_checked;
+mod h2_requests_meet_shields_and_pages;
+mod h2_users_keep_their_canary;
 mod listener_limits_connections_per_client;
 mod listener_names_what_cannot_be_bound;
 mod listener_shutdown_finishes_what_is_in_flight;

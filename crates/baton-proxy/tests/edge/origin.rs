@@ -156,6 +156,10 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         halves: Vec::new(),
         sessions: None,
         pinned: Vec::new(),
+        split: None,
+        streams_wait: false,
+        access: None,
+        page: None,
         counters: Arc::new(RouteCounters::default()),
     }
 }

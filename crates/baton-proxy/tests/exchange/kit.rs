@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_proxy::{
-    Instance, Mode, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable, SessionRule,
-    Settings, StreamMode, StreamRule,
+    Access, Instance, Mode, Page, Protocol, Proxy, Route, RouteCounters, RouteLimits, RoutingTable,
+    SessionRule, Settings, Split, StreamMode, StreamRule,
 };
 
 /// Longer than anything here takes; what passes it has failed.
@@ -36,6 +36,10 @@ pub struct Plan {
     pub halves: Vec<Arc<Instance>>,
     pub sessions: Option<Arc<SessionRule>>,
     pub pinned: Vec<Arc<Instance>>,
+    pub split: Option<Split>,
+    pub streams_wait: bool,
+    pub access: Option<Access>,
+    pub page: Option<Page>,
 }
 
 impl Plan {
@@ -58,6 +62,10 @@ impl Plan {
             halves: Vec::new(),
             sessions: None,
             pinned: Vec::new(),
+            split: None,
+            streams_wait: false,
+            access: None,
+            page: None,
         }
     }
 }
@@ -102,6 +110,10 @@ impl Front {
             halves: plan.halves,
             sessions: plan.sessions,
             pinned: plan.pinned,
+            split: plan.split.map(Arc::new),
+            streams_wait: plan.streams_wait,
+            access: plan.access.map(Arc::new),
+            page: plan.page.map(Arc::new),
             counters: Arc::clone(&self.counters),
         };
         let table = RoutingTable::new(vec![Arc::new(route)]).expect("no conflict");

@@ -10,6 +10,7 @@
 )]
 mod kit;
 
+mod canary_users_keep_their_release;
 mod sessions_stay_with_their_instance;
 mod sockjs_stays_by_its_path;
 mod websockets_are_told_to_come_back;

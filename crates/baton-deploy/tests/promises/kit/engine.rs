@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) start_error: Option<EngineError>,
     /// New instances end at once so.
     pub(crate) ends_at_start: Option<Exit>,
+    /// Only those of this release, and only from this replica on.
+    pub(crate) ends_only: Option<(u64, u32)>,
     /// New instances never get healthy.
     pub(crate) unhealthy: BTreeSet<InstanceId>,
     pub(crate) new_are_unhealthy: bool,
@@ -201,7 +203,10 @@ impl FakeEngine {
             for replica in (1..).filter(|n| !numbers.contains(n)).take(missing) {
                 let mut instance = state.make(Some(start.slot), service, Some(start.release));
                 instance.replica = replica;
-                if let Some(exit) = state.ends_at_start.clone() {
+                let ends = state
+                    .ends_only
+                    .is_none_or(|(release, from)| start.release == release && replica >= from);
+                if let Some(exit) = state.ends_at_start.clone().filter(|_| ends) {
                     instance.state = InstanceState::Exited(exit);
                     instance.address = None;
                 }

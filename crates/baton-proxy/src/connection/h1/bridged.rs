@@ -12,7 +12,7 @@ use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::bridge::{Bridge, BridgeEnd};
 use crate::exchange::h2c;
 use crate::exchange::relay::{End, Relay};
-use crate::exchange::stream::AnswerBody;
+use crate::exchange::stream::{AnswerBody, with_given};
 use crate::h1::BodyLength;
 use crate::streams;
 use crate::upstream::h1::{AnswerStream, Asked};
@@ -57,7 +57,9 @@ impl Connection {
                 let (context, counted) = (Rc::clone(&worker), Rc::clone(&account));
                 let answer = AnswerStream::awaited(context, counted, stream, asked);
                 let answer = async { answer.await.map(AnswerBody::of_http1) };
-                Ok(streams::await_any(&worker, kept, account, answer).await)
+                let given = account.given();
+                let answer = streams::await_any(&worker, kept, account, answer).await;
+                Ok(with_given(answer, given))
             })
         });
         let end = self.cross(pending, bridge).await;
@@ -82,16 +84,19 @@ impl Connection {
                 let request = request.map(|none| body.unwrap_or(none));
                 Box::pin(async move {
                     let (context, counted) = (Rc::clone(&worker), Rc::clone(&account));
+                    let given = account.given();
                     let sent = h2c::send(context, counted, sender, request, peer);
                     if asked.expects_events {
-                        return streams::ask(&worker, kept, account, sent).await;
+                        let answer = streams::ask(&worker, kept, account, sent).await?;
+                        return Ok(with_given(answer, given));
                     }
                     drop(account);
                     let answer = sent.await?;
-                    Ok(match kept {
+                    let answer = match kept {
                         Some(kept) => streams::manage(&worker, || Some(kept), answer),
                         None => answer,
-                    })
+                    };
+                    Ok(with_given(answer, given))
                 })
             }),
             Err(answer) => return Some(self.refuse(answer, pending).await),

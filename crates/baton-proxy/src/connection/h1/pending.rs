@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use http::HeaderMap;
 
+use crate::access::Login;
 use crate::answer::{Answer, accepts_html};
 use crate::buffer::Buffer;
+use crate::caller::Caller;
 use crate::exchange::attempts::Repeat;
 use crate::exchange::h2c;
 use crate::exchange::relay::Asked;
@@ -20,7 +23,6 @@ use crate::h1::{
 use crate::hold::NoPlace;
 use crate::io::Peer;
 use crate::route::{Protocol, Route};
-use crate::sessions::Claims;
 use crate::streams::{self, Kept};
 use crate::upstream::h2c::RequestBody;
 use crate::worker::WorkerContext;
@@ -35,8 +37,9 @@ pub(super) struct Pending {
     pub(super) html: bool,
     /// No body follows the head.
     pub(super) bodiless: bool,
-    /// The sessions that it names.
-    pub(super) claims: Claims,
+    pub(super) caller: Caller,
+    /// It goes on when this password has been checked.
+    pub(super) login: Option<Box<Login>>,
 }
 
 /// Baton's own answer to a request that has not come to a route's instances.
@@ -118,12 +121,14 @@ pub(super) fn head_limits(worker: &WorkerContext) -> HeadLimits {
     }
 }
 
-/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the head.
+/// Finds the route of a request and writes it anew for it. `whole`: nothing came behind the
+/// head, which was complete at `came`.
 pub(super) fn admit(
     worker: &WorkerContext,
     peer: &Peer,
     head: &RequestHead<'_, '_>,
     whole: bool,
+    came: Instant,
 ) -> Result<Pending, Own> {
     let accept = value_of(head.fields, "accept");
     let html = accept.is_some_and(accepts_html);
@@ -132,7 +137,8 @@ pub(super) fn admit(
         answer,
         html,
         head_only: head.method == "HEAD",
-        keep_alive: head.keep_alive && bodiless,
+        // What came after a request to upgrade is nobody's.
+        keep_alive: head.keep_alive && bodiless && head.upgrade.is_none(),
     };
     let table = worker.table();
     let Some(route) = table.find(head.host, head.target) else {
@@ -152,16 +158,16 @@ pub(super) fn admit(
             "Bytes came after a request to upgrade, before its answer.",
         )));
     }
-    let own = request
-        .redirected_by(route, is_secure(peer, head.fields))
-        .or_else(|| request.refused_by(route));
-    if let Some(answer) = own {
-        return Err(answer_with(answer));
-    }
+    let fields = || head.fields.iter().map(|field| (field.name, field.value));
+    let forwarded = Forwarded::of(peer, fields());
+    let login = match request.admitted_by(route, worker, peer, &forwarded, fields()) {
+        Ok(login) => login,
+        Err(answer) => return Err(answer_with(answer)),
+    };
     let rendered = render(worker, peer, head, route);
-    let fields = head.fields.iter().map(|field| (field.name, field.value));
     Ok(Pending {
-        claims: worker.shared().sessions.claims(route, head.target, fields),
+        login,
+        caller: Caller::of(worker, peer, route, head.target, fields, &forwarded, came),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
         asked: Asked {
@@ -225,16 +231,6 @@ fn may_be_managed(head: &RequestHead<'_, '_>, route: &Route) -> bool {
 fn is_asked_plain(head: &RequestHead<'_, '_>, route: &Route) -> bool {
     may_be_managed(head, route)
         && streams::is_asked_plain(route, head.target, value_of(head.fields, "accept"))
-}
-
-fn is_secure(peer: &Peer, fields: &[Field<'_>]) -> bool {
-    peer.secure || {
-        let mut forwarded = Forwarded::default();
-        for field in fields {
-            forwarded.takes(peer, field.name, field.value);
-        }
-        forwarded.is_secure(peer)
-    }
 }
 
 fn value_of<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8]> {

@@ -20,8 +20,9 @@ impl Relay {
             if !self.asked.upgrade || head.upgrade.is_none() {
                 return Err(self.failed(502, "switched to a protocol that nobody asked for"));
             }
+            self.account.took_until(self.moved);
             self.account.switches_to(head.upgrade.unwrap_or_default());
-            response::write_interim(out, head);
+            response::write_interim(out, head, self.account.given());
             upload.forget(&worker.buffers);
             self.answer.upgraded = true;
             self.answer.ended = true;
@@ -38,9 +39,10 @@ impl Relay {
             .asked
             .client
             .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
-        self.asked.client.write_head(out, head, plan);
+        let given = self.account.given();
+        self.asked.client.write_head(out, head, plan, given);
         let events = response::is_event_stream(head);
-        self.account.answered(head.status, events);
+        self.account.answered(head.status, events, self.moved);
         let fields = head.fields.iter().map(|field| (field.name, field.value));
         self.account.learn(worker, fields.clone());
         if events && self.asked.may_be_managed && !self.account.is_pinned() {
@@ -68,7 +70,7 @@ impl Relay {
             && (head.status != 100 || (self.asked.expect_continue && !self.answer.continued));
         if wanted {
             self.answer.continued |= head.status == 100;
-            response::write_interim(out, head);
+            response::write_interim(out, head, None);
         }
         Ok(())
     }

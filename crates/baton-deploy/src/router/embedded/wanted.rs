@@ -1,0 +1,122 @@
+//! What the control plane wants, in the words of the proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use baton_compose::Policy;
+use baton_compose::policy::{self, Limits, Network, Protocol, Tls};
+use baton_proxy::route::{self, RouteLimits};
+use baton_proxy::{Access, Mode, Route, SessionRule, StreamMode, StreamRule};
+use ipnet::IpNet;
+
+use super::{Embedded, State};
+use crate::router::ServiceRoute;
+
+impl Embedded {
+    pub(super) fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
+        let policy = &wanted.policy;
+        let counters = state
+            .counters
+            .entry((wanted.app.clone(), wanted.service.clone(), wanted.role))
+            .or_default();
+        let counters = Arc::clone(counters);
+        Route {
+            app: Arc::from(wanted.app.as_str()),
+            hosts: hosts(policy),
+            path: policy.path.clone(),
+            strip_path: policy.strip_path,
+            protocol: match policy.protocol {
+                Protocol::Http1 => route::Protocol::Http1,
+                Protocol::H2c => route::Protocol::H2c,
+            },
+            redirect_https: match policy.tls {
+                Tls::Off => None,
+                Tls::Files { .. } => self.proxy.https_addrs().first().map(SocketAddr::port),
+            },
+            limits: limits(&policy.limits),
+            max_wait: policy.max_wait,
+            mode: if wanted.held { Mode::Hold } else { Mode::Serve },
+            instances: state.all(&wanted.instances),
+            streams: policy.sse.iter().map(stream_rule).collect(),
+            default_stream_mode: stream_mode(policy.default_stream_mode),
+            halves: state.all(&wanted.halves),
+            sessions: policy.sessions.as_ref().map(|sessions| {
+                Arc::new(SessionRule {
+                    cookie: sessions.cookie.as_str().into(),
+                    keep: sessions.keep,
+                })
+            }),
+            pinned: state.all(&wanted.pinned),
+            split: wanted.split.as_ref().map(|split| {
+                Arc::new(baton_proxy::Split {
+                    instances: state.all(&split.instances),
+                    weight: split.weight.percent(),
+                    release: split.release.to_string().into(),
+                    header: split.header,
+                })
+            }),
+            streams_wait: wanted.streams_wait,
+            access: access(policy),
+            page: wanted.page.as_ref().map(page),
+            counters,
+        }
+    }
+}
+
+fn hosts(policy: &Policy) -> Vec<String> {
+    policy
+        .hosts
+        .iter()
+        .map(|host| host.to_ascii_lowercase())
+        .collect()
+}
+
+fn stream_rule(rule: &policy::StreamRule) -> StreamRule {
+    StreamRule {
+        path: rule.path.as_str().into(),
+        mode: stream_mode(rule.mode),
+        drop_on_attach: rule.drop_on_attach.iter().cloned().collect(),
+        attach_grace: rule.attach_grace,
+    }
+}
+
+fn stream_mode(mode: policy::StreamMode) -> StreamMode {
+    match mode {
+        policy::StreamMode::Union => StreamMode::Union,
+        policy::StreamMode::Cut => StreamMode::Cut,
+        policy::StreamMode::Reconnect => StreamMode::Reconnect,
+        policy::StreamMode::Drain => StreamMode::Drain,
+    }
+}
+
+/// None: everyone may come in.
+fn access(policy: &Policy) -> Option<Arc<Access>> {
+    if policy.allow.is_empty() && policy.basic_auth.is_empty() {
+        return None;
+    }
+    // A prefix that is none must not open the door: the address alone.
+    let network = |network: &Network| {
+        IpNet::new(network.address, network.prefix).unwrap_or_else(|_| network.address.into())
+    };
+    let allow: Vec<IpNet> = policy.allow.iter().map(network).collect();
+    Some(Arc::new(Access {
+        allow,
+        users: policy.basic_auth.clone().into_iter().collect(),
+    }))
+}
+
+fn page(page: &crate::router::Page) -> Arc<baton_proxy::Page> {
+    Arc::new(baton_proxy::Page {
+        status: page.status,
+        body: Arc::clone(&page.body),
+        retry_after: page.retry_after,
+    })
+}
+
+fn limits(limits: &Limits) -> RouteLimits {
+    RouteLimits {
+        body: limits.body,
+        header_bytes: usize::try_from(limits.header_bytes).unwrap_or(usize::MAX),
+        idle: limits.idle,
+    }
+}
