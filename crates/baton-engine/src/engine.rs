@@ -52,6 +52,17 @@ pub enum Replicas {
     UpTo(u32),
 }
 
+impl Replicas {
+    /// How many instances a service of so many replicas is to have.
+    #[must_use]
+    pub fn of(self, replicas: u32) -> u32 {
+        match self {
+            Replicas::All => replicas,
+            Replicas::UpTo(most) => most.min(replicas),
+        }
+    }
+}
+
 /// What a slot is kept from doing to the live color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Shield {

@@ -23,15 +23,19 @@ pub(super) fn chosen<'a>(model: &'a ComposeModel, services: &[String]) -> Vec<&'
         .collect()
 }
 
-/// Starts these services of the colored project. `Err(Start)` carries Compose's own words.
+/// Starts so many instances of these services of the colored project; those that are there stay as
+/// they are. `Err(Start)` carries Compose's own words.
 pub(super) async fn up(
     host: &str,
     start: &Start<'_>,
     model: &ComposeModel,
-    services: &[&ColoredService],
+    services: &[(&ColoredService, usize)],
     publish: bool,
 ) -> Result<(), EngineError> {
-    let names: Vec<&str> = services.iter().map(|s| s.colored_name.as_str()).collect();
+    let names: Vec<&str> = services
+        .iter()
+        .map(|(service, _)| service.colored_name.as_str())
+        .collect();
     let prepared = prepare(start, model, publish);
     // The folder may be gone by the time of a rollback; the model's paths are absolute.
     let directory = if model.directory.is_dir() {
@@ -54,9 +58,16 @@ pub(super) async fn up(
             "-d",
             "--no-deps",
             "--no-build",
+            // What is still there runs this very release. A Baton of another version may have put
+            // other words into its model; that is no reason to end it.
+            "--no-recreate",
         ]
         .map(OsString::from),
     );
+    for (service, instances) in services {
+        args.push("--scale".into());
+        args.push(format!("{}={instances}", service.colored_name).into());
+    }
     // The other services of this color are not orphans, and COMPOSE_REMOVE_ORPHANS must not make
     // them so.
     args.push("--remove-orphans=false".into());

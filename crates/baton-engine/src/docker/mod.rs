@@ -93,8 +93,8 @@ struct SlotMemory {
     rendering: Rendering,
     /// Release and role of the last start; None when only told by `set_live` after a daemon restart.
     started: Option<(u64, Role)>,
-    /// What was started of it: made once more, it counts as restarted.
-    services: BTreeSet<String>,
+    /// How many instances of each service were started: made once more, one counts as restarted.
+    services: BTreeMap<String, usize>,
     live: bool,
 }
 
@@ -102,11 +102,14 @@ impl SlotMemory {
     /// These were taken away on purpose; all, when none are named.
     fn forget(&mut self, services: &[String]) {
         self.services
-            .retain(|service| !services.is_empty() && !services.contains(service));
+            .retain(|service, _| !services.is_empty() && !services.contains(service));
     }
 
-    fn has_started(&self, start: &Start<'_>, service: &str) -> bool {
-        self.started == Some((start.release, start.role)) && self.services.contains(service)
+    /// One of them was taken away on purpose.
+    fn forget_one(&mut self, service: &str) {
+        if let Some(count) = self.services.get_mut(service) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -276,6 +279,23 @@ impl Engine for DockerEngine {
     async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError> {
         let client = self.inner.client().await?;
         containers::stop(&client.docker, id).await
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        let client = self.inner.client().await?;
+        let Some(container) = self.inner.container(id).await? else {
+            return Ok(());
+        };
+        containers::stop(&client.docker, id).await?;
+        containers::remove(&client.docker, &id.0).await?;
+        let instance = inspect::instance(&container, false);
+        self.inner.restarts.forget_one(&instance);
+        if let Some(slot) = &instance.slot
+            && let Some(memory) = lock(&self.inner.slots).get_mut(slot)
+        {
+            memory.forget_one(&instance.service);
+        }
+        Ok(())
     }
 
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {

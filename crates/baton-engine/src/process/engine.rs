@@ -289,7 +289,7 @@ impl ProcessEngine {
     }
 
     /// Stops and removes these instances, all at once.
-    pub(super) async fn remove(&self, found: &[(Folder, Spec)]) -> Result<(), EngineError> {
+    pub(super) async fn remove_all(&self, found: &[(Folder, Spec)]) -> Result<(), EngineError> {
         let ends = found.iter().map(|(folder, spec)| async move {
             let id = spec.id();
             self.end(&id).await?;

@@ -9,6 +9,7 @@ mod lives;
 mod memory;
 mod output;
 mod refusals;
+mod replicas;
 mod stops;
 mod support;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         adoption::tests(),
         memory::tests(),
         refusals::tests(),
+        replicas::tests(),
     ];
     let tests: Vec<Trial> = tests.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, tests).exit_code()
