@@ -37,7 +37,8 @@ pub struct Start<'a> {
     /// Services of the rendering to start now: workers start after the switch, the others before.
     pub services: &'a [String],
     pub replicas: Replicas,
-    /// From its first moment under [`Shield::Candidate`].
+    /// The slot is under [`Shield::Candidate`] from its first moment. Otherwise it stays under the
+    /// shield it has, or, when nothing else is left in it, begins without one.
     pub shielded: bool,
 }
 

@@ -7,12 +7,14 @@
 //! | [`settings`] | what its environment variables ask for |
 //! | [`call`] | calls another service by name without pause and counts the failures |
 //! | [`worker`] | a service without traffic |
+//! | [`chores`] | processes with children, with an end, with a hunger for CPU or memory |
 //! | [`load`] | keep-alive HTTP/1.1 and HTTP/2 load with streams, counted strictly |
 //! | [`image`] | the `FROM scratch` image |
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod call;
+pub mod chores;
 mod dice;
 pub mod image;
 pub mod load;
@@ -24,7 +26,7 @@ pub mod worker;
 use std::process::ExitCode;
 
 /// Runs `testapp ARGS…` (without the program's name): `serve` (default), `call URL`, `worker`,
-/// `healthcheck URL`.
+/// `healthcheck URL`, `parent`, `burn`, `hog`, `say LINES CODE`.
 pub fn run(args: &[String]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,10 +44,14 @@ pub fn run(args: &[String]) -> ExitCode {
         ["worker"] => runtime.block_on(worker::run()),
         ["call", url] => runtime.block_on(call::run(url)),
         ["healthcheck", url] => runtime.block_on(call::healthcheck(url)),
+        ["parent"] => runtime.block_on(chores::parent()),
+        ["burn"] => chores::burn(),
+        ["hog"] => chores::hog(),
+        ["say", lines, code] => {
+            return chores::say(lines.parse().unwrap_or(0), code.parse().unwrap_or(0));
+        }
         other => {
-            eprintln!(
-                "testapp: unknown arguments {other:?}; use serve, worker, call URL or healthcheck URL"
-            );
+            eprintln!("testapp: unknown arguments {other:?}; see `run` in its lib.rs");
             return ExitCode::from(2);
         }
     };

@@ -9,6 +9,7 @@
 //! | `start` | a color into its slot: `shared`, `compose_up` (by `cli`) |
 //! | `shared` | networks and volumes of the user's project |
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
+//! | `shield`, `cgroup` | what a candidate is kept from doing to the live color |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
 //! | `names` | what a container knows: its environment, other containers by name |
@@ -21,6 +22,7 @@
 //! live network, and one that was adopted (see `set_live`).
 
 mod adopted;
+mod cgroup;
 mod cli;
 mod client;
 mod compose_up;
@@ -39,6 +41,7 @@ mod oom;
 mod restarts;
 mod set_live;
 mod shared;
+mod shield;
 mod start;
 mod usage;
 
@@ -58,7 +61,8 @@ use tokio::task::JoinHandle;
 use self::client::{Client, call, failed, is_gone};
 use crate::engine::{HealthcheckResult, KeptImages};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Slot, Start, Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Shield, Slot, Start,
+    Usage,
 };
 
 /// Oldest `docker compose` that Baton drives: it keeps `x-*` keys in its YAML output.
@@ -83,6 +87,7 @@ struct Inner {
     /// What each slot was told last: to make an instance again that cannot be started.
     slots: Mutex<HashMap<Slot, SlotMemory>>,
     restarts: restarts::Restarts,
+    shields: shield::Shields,
     /// The engine allows two networks of one name: they are made one at a time.
     networks: tokio::sync::Mutex<()>,
 }
@@ -145,6 +150,7 @@ impl DockerEngine {
             apps: Mutex::default(),
             slots: Mutex::default(),
             restarts: restarts::Restarts::default(),
+            shields: shield::Shields::default(),
             networks: tokio::sync::Mutex::default(),
         });
         let follower = tokio::spawn(events::follow(Arc::clone(&inner)));
@@ -305,7 +311,14 @@ impl Engine for DockerEngine {
         if let Some(memory) = lock(&self.inner.slots).get_mut(slot) {
             memory.forget(services);
         }
+        if services.is_empty() {
+            shield::forget(&self.inner, &client, slot);
+        }
         Ok(())
+    }
+
+    async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
+        shield::shield(&self.inner, slot, shield).await
     }
 
     async fn set_live(

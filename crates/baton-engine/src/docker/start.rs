@@ -11,9 +11,9 @@ use bollard::query_parameters::StartContainerOptions;
 use crate::docker::client::{CALL_TIMEOUT, Client, is_gone, reason, within};
 use crate::docker::{
     Inner, SlotMemory, compose_model, compose_up, containers, gone, images, inspect, labels,
-    live_network, lock, set_live, shared,
+    live_network, lock, set_live, shared, shield,
 };
-use crate::{EngineError, Instance, InstanceId, InstanceState, Replicas, Slot, Start};
+use crate::{EngineError, Instance, InstanceId, InstanceState, Replicas, Shield, Slot, Start};
 
 /// See [`crate::Engine::start`].
 pub(super) async fn start(
@@ -36,9 +36,19 @@ pub(super) async fn start(
         shared::ensure(&client.docker, model).await?;
         live_network::ensure(&client.docker, &model.live_network, &start.slot.app).await?;
     }
-    let Room { missing, kept } = make_room(&client, &start, &services).await?;
+    let Room {
+        missing,
+        kept,
+        empty,
+    } = make_room(&client, &start, &services).await?;
+    if start.shielded {
+        inner.shields.remember(start.slot, Shield::Candidate);
+    } else if empty {
+        inner.shields.remember(start.slot, Shield::None);
+    }
     if !missing.is_empty() {
-        let upped = compose_up::up(&inner.host, &start, model, &missing, !client.routable).await;
+        shield::prepare(inner, &client, start.slot);
+        let upped = compose_up::up(&client, &inner.host, &start, model, &missing).await;
         if let Err(error) = upped {
             let found = started(&client, &start, &services).await?;
             return Err(engines_words(&found).unwrap_or(error));
@@ -46,6 +56,8 @@ pub(super) async fn start(
     }
     let found = started(&client, &start, &services).await?;
     remember(inner, &start, &found, &kept);
+    // What is not possible is told to those who ask `Engine::shield`.
+    shield::apply(inner, start.slot).await?;
     match engines_words(&found) {
         Some(error) => Err(error),
         None => Ok(found
@@ -124,6 +136,8 @@ struct Room<'a> {
     /// Services that want more instances, with how many they are to have.
     missing: Vec<(&'a ColoredService, usize)>,
     kept: Vec<InstanceId>,
+    /// Nothing of the slot is left, of no service.
+    empty: bool,
 }
 
 /// Keeps what already runs this very release in this role, and ends the rest of these services.
@@ -137,6 +151,7 @@ async fn make_room<'a>(
     let mut room = Room {
         missing: Vec::new(),
         kept: Vec::new(),
+        empty: false,
     };
     for service in services {
         let of_service = there
@@ -154,6 +169,7 @@ async fn make_room<'a>(
     }
     // Not `compose up`'s own recreation: it would hand the anonymous volumes on to the new release.
     containers::end(&client.docker, &ended).await?;
+    room.empty = ended.len() == there.len();
     Ok(room)
 }
 
@@ -207,6 +223,9 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             let container = inner.existing("restarting", id).await?;
             let instance = inspect::instance(&container, client.routable);
             inner.restarts.count(&instance);
+            if let Some(slot) = &instance.slot {
+                shield::apply_to_new(inner, slot).await;
+            }
             return Ok(inner.restarts.add(instance));
         }
         // 404 is also said of a network that is gone.
@@ -243,6 +262,7 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
     tracing::warn!(%id, why, "cannot be started again; made anew");
     let services = [instance.service.clone()];
     let before = of_service(&client, slot, &instance.service).await?;
+    let shield = inner.shields.of(slot);
     let made = start(
         inner,
         Start {
@@ -253,10 +273,12 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             services: &services,
             // Not all: a rolling deploy may have started some of them only.
             replicas: Replicas::UpTo(u32::try_from(before.len()).unwrap_or(u32::MAX)),
-            shielded: false,
+            shielded: shield == Shield::Candidate,
         },
     )
     .await?;
+    // A slot that was empty meanwhile has lost it.
+    shield::shield(inner, slot, shield).await?;
     if memory.live {
         set_live::set_live(inner, slot, &memory.rendering, true).await?;
     }

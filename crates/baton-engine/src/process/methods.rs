@@ -14,12 +14,13 @@ use super::engine::{ProcessEngine, about, other, refuse_bad};
 use super::folder::{self, Folder};
 use super::life::Life;
 use super::log::LogReader;
+use super::shield::Birth;
 use super::spec::Spec;
 use super::{command, proc, sockets};
 use crate::engine::{HealthcheckResult, Slot};
 use crate::{
     Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Replicas,
-    Start, Usage,
+    Shield, Start, Usage,
 };
 
 /// Lines that wait for a slow reader of a log.
@@ -73,6 +74,11 @@ impl Engine for ProcessEngine {
             }
         }
         self.remove_all(&leftovers).await?;
+        if start.shielded {
+            self.shields.remember(start.slot, Shield::Candidate);
+        } else if self.list(Some(start.slot))?.is_empty() {
+            self.shields.remember(start.slot, Shield::None);
+        }
         for spec in specs {
             for replica in missing(&spec.service, start.replicas, &kept) {
                 let spec = Spec {
@@ -82,6 +88,8 @@ impl Engine for ProcessEngine {
                 kept.push(self.launch(spec).await?);
             }
         }
+        // What is not possible is told to those who ask `Engine::shield`.
+        self.apply_shield(start.slot).await?;
         kept.sort_by(|a, b| (&a.service, a.replica).cmp(&(&b.service, b.replica)));
         Ok(kept)
     }
@@ -119,11 +127,22 @@ impl Engine for ProcessEngine {
         }
         // One former life is kept: its log says why it ended.
         self.remove_all(&lives).await?;
-        self.launch(Spec {
-            restarts: last.restarts + 1,
-            ..last
-        })
-        .await
+        let restarted = self
+            .launch(Spec {
+                restarts: last.restarts + 1,
+                ..last
+            })
+            .await?;
+        self.apply_shield(&known.slot).await?;
+        Ok(restarted)
+    }
+
+    async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
+        // Not while something is being started under the former one.
+        let lock = self.slot_lock(slot);
+        let _one_at_a_time = lock.lock().await;
+        self.shields.remember(slot, shield);
+        self.apply_shield(slot).await
     }
 
     async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError> {
@@ -153,6 +172,7 @@ impl Engine for ProcessEngine {
         found.retain(|(_, spec)| services.is_empty() || services.contains(&spec.service.name));
         self.remove_all(&found).await?;
         if services.is_empty() {
+            self.shields.remember(slot, Shield::None);
             // With what a removal that was cut off has left.
             let folder = self.root.join(slot.to_string());
             Folder::at(&folder)
@@ -280,6 +300,7 @@ fn first_spec(start: &Start<'_>, service: &ProcessService) -> Spec {
         start: 0,
         restarts: 0,
         port: None,
+        birth: Birth::default(),
         service: service.clone(),
     }
 }
