@@ -37,7 +37,8 @@ pub struct Start<'a> {
     /// Services of the rendering to start now: workers start after the switch, the others before.
     pub services: &'a [String],
     pub replicas: Replicas,
-    /// From its first moment under [`Shield::Candidate`].
+    /// The slot is under [`Shield::Candidate`] from its first moment. Otherwise it stays under the
+    /// shield it has, or, when nothing else is left in it, begins without one.
     pub shielded: bool,
 }
 
@@ -50,6 +51,17 @@ pub enum Replicas {
     /// So many of them, and never more than the rendering says: a rolling deploy adds one after the
     /// other. Those that run are kept.
     UpTo(u32),
+}
+
+impl Replicas {
+    /// How many instances a service of so many replicas is to have.
+    #[must_use]
+    pub fn of(self, replicas: u32) -> u32 {
+        match self {
+            Replicas::All => replicas,
+            Replicas::UpTo(most) => most.min(replicas),
+        }
+    }
 }
 
 /// What a slot is kept from doing to the live color.

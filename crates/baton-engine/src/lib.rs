@@ -8,6 +8,7 @@
 //! | [`error`] | [`EngineError`] |
 //! | [`docker`] | the Docker Engine (API) and `docker compose up` |
 //! | `process` | child process groups, each behind a shim |
+//! | `oom_score`, `procfs` | how early the kernel kills a process when memory runs out, for both engines |
 //!
 //! This crate knows no strategy, no plan and no route: it does what it is told to one slot at a time.
 
@@ -16,7 +17,9 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod instance;
+mod oom_score;
 pub mod process;
+mod procfs;
 
 pub use docker::DockerEngine;
 pub use engine::{Engine, Once, OnceResult, Replicas, Shield, Slot, Start};

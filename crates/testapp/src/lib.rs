@@ -11,6 +11,7 @@
 //! | [`settings`] | what its environment variables ask for |
 //! | [`call`] | calls another service by name without pause and counts the failures |
 //! | [`worker`] | a service without traffic |
+//! | [`chores`] | processes with children, with an end, with a hunger for CPU or memory |
 //! | [`load`] | keep-alive HTTP/1.1 and HTTP/2 load with streams, and visitors with an identity, counted strictly |
 //! | [`image`] | the `FROM scratch` image |
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@
 mod active;
 pub mod app;
 pub mod call;
+pub mod chores;
 mod dice;
 mod faults;
 pub mod image;
@@ -32,7 +34,7 @@ pub mod worker;
 use std::process::ExitCode;
 
 /// Runs `testapp ARGS…` (without the program's name): `serve` (default), `call URL`, `worker`,
-/// `healthcheck URL`, `migrate`.
+/// `healthcheck URL`, `migrate`, `parent`, `burn`, `hog`, `say LINES CODE`.
 pub fn run(args: &[String]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,10 +56,14 @@ pub fn run(args: &[String]) -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        ["parent"] => runtime.block_on(chores::parent()),
+        ["burn"] => chores::burn(),
+        ["hog"] => chores::hog(),
+        ["say", lines, code] => {
+            return chores::say(lines.parse().unwrap_or(0), code.parse().unwrap_or(0));
+        }
         other => {
-            eprintln!(
-                "testapp: unknown arguments {other:?}; use serve, worker, call URL, healthcheck URL or migrate"
-            );
+            eprintln!("testapp: unknown arguments {other:?}; see `run` in its lib.rs");
             return ExitCode::from(2);
         }
     };

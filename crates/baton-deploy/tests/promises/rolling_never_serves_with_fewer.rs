@@ -110,8 +110,7 @@ async fn a_later_one_that_fails_brings_all_old_ones_back() {
         });
         state.ends_only = Some((2, 2));
     }
-    let (outcome, fewest, _) =
-        counted(&world, world.deploy_ok(&control, project(), "two")).await;
+    let (outcome, fewest, _) = counted(&world, world.deploy_ok(&control, project(), "two")).await;
     assert_eq!(
         outcome.exit_code,
         ExitCode::TakenBack,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::SystemInfo;
+use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum};
 
 use crate::EngineError;
 
@@ -27,8 +27,20 @@ pub(super) struct Client {
     /// those in a virtual machine: there the port is published on 127.0.0.1.
     pub(super) routable: bool,
     pub(super) live_restore: bool,
+    pub(super) cgroups: CgroupDriver,
     /// The engine's clock when it was asked, nanoseconds since the epoch, for `events --since`.
     pub(super) time: Option<i64>,
+}
+
+/// Who makes the cgroups of containers, and so how a parent of theirs is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CgroupDriver {
+    /// By path, in the kernel's tree itself.
+    Cgroupfs,
+    /// By the name of a slice.
+    Systemd,
+    /// Nobody (rootless on cgroup version 1), or one that is not known here.
+    None,
 }
 
 /// The host that the user's `docker` would use: `DOCKER_HOST`, else the system's socket, else the
@@ -88,6 +100,11 @@ fn describe(host: &str, docker: Docker, info: &SystemInfo) -> Client {
         docker,
         local: unix && !virtual_machine,
         routable: unix && !virtual_machine && !rootless,
+        cgroups: match info.cgroup_driver {
+            Some(SystemInfoCgroupDriverEnum::CGROUPFS) => CgroupDriver::Cgroupfs,
+            Some(SystemInfoCgroupDriverEnum::SYSTEMD) => CgroupDriver::Systemd,
+            _ => CgroupDriver::None,
+        },
         live_restore: info.live_restore_enabled.unwrap_or(false),
         time: info.system_time.as_deref().and_then(epoch_nanos),
     }

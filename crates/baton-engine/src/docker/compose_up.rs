@@ -7,7 +7,8 @@ use baton_compose::rendering::{ColoredService, ComposeModel};
 use serde_json::{Map, Value, json};
 
 use crate::docker::cli::{Run, scrubbed_environment};
-use crate::docker::labels;
+use crate::docker::client::Client;
+use crate::docker::{cgroup, labels};
 use crate::{EngineError, Start};
 
 /// Nothing is pulled or built here, so this is generous; then the process group is killed. Compose
@@ -23,16 +24,26 @@ pub(super) fn chosen<'a>(model: &'a ComposeModel, services: &[String]) -> Vec<&'
         .collect()
 }
 
-/// Starts these services of the colored project. `Err(Start)` carries Compose's own words.
+/// Starts so many instances of these services of the colored project; those that are there stay as
+/// they are. `Err(Start)` carries Compose's own words.
 pub(super) async fn up(
+    client: &Client,
     host: &str,
     start: &Start<'_>,
     model: &ComposeModel,
-    services: &[&ColoredService],
-    publish: bool,
+    services: &[(&ColoredService, usize)],
 ) -> Result<(), EngineError> {
-    let names: Vec<&str> = services.iter().map(|s| s.colored_name.as_str()).collect();
-    let prepared = prepare(start, model, publish);
+    let names: Vec<&str> = services
+        .iter()
+        .map(|(service, _)| service.colored_name.as_str())
+        .collect();
+    let place = Place {
+        publish: !client.routable,
+        cgroup_parent: (client.local)
+            .then(|| cgroup::parent_name(start.slot, client.cgroups))
+            .flatten(),
+    };
+    let prepared = prepare(start, model, &place);
     // The folder may be gone by the time of a rollback; the model's paths are absolute.
     let directory = if model.directory.is_dir() {
         model.directory.clone()
@@ -54,9 +65,16 @@ pub(super) async fn up(
             "-d",
             "--no-deps",
             "--no-build",
+            // What is still there runs this very release. A Baton of another version may have put
+            // other words into its model; that is no reason to end it.
+            "--no-recreate",
         ]
         .map(OsString::from),
     );
+    for (service, instances) in services {
+        args.push("--scale".into());
+        args.push(format!("{}={instances}", service.colored_name).into());
+    }
     // The other services of this color are not orphans, and COMPOSE_REMOVE_ORPHANS must not make
     // them so.
     args.push("--remove-orphans=false".into());
@@ -80,9 +98,17 @@ pub(super) async fn up(
     })
 }
 
+/// What the machine makes of a start.
+#[derive(Debug, Default)]
+struct Place {
+    /// On 127.0.0.1, where containers are not routable.
+    publish: bool,
+    cgroup_parent: Option<String>,
+}
+
 /// The model with what the engine itself stands for: labels, no restart policy yet, and a published
 /// port or the live network where those are needed.
-fn prepare(start: &Start<'_>, model: &ComposeModel, publish: bool) -> Value {
+fn prepare(start: &Start<'_>, model: &ComposeModel, place: &Place) -> Value {
     let mut prepared = model.model.clone();
     // Services of one color find each other's live color through the live network, so they are born
     // there, without the alias. An app with one such service needs this not.
@@ -102,9 +128,15 @@ fn prepare(start: &Start<'_>, model: &ComposeModel, publish: bool) -> Value {
         }
         // Anything else would ask a registry for an image that is here.
         definition.insert("pull_policy".to_owned(), json!("never"));
-        if let (true, Some(port)) = (publish, service.port) {
+        if let (true, Some(port)) = (place.publish, service.port) {
             let published = json!([{"target": port, "host_ip": "127.0.0.1", "protocol": "tcp"}]);
             definition.insert("ports".to_owned(), published);
+        }
+        if let Some(parent) = &place.cgroup_parent {
+            // The user's own is left alone; `Engine::shield` says what that costs.
+            definition
+                .entry("cgroup_parent")
+                .or_insert_with(|| json!(parent));
         }
         if meshed {
             join_network(definition, &model.live_network);
@@ -177,7 +209,7 @@ mod tests {
         .expect("a service")
     }
 
-    fn prepared(services: Vec<ColoredService>, model: Value, publish: bool) -> Value {
+    fn prepared(services: Vec<ColoredService>, model: Value, place: &Place) -> Value {
         let model = ComposeModel {
             project: "shop-blue".to_owned(),
             model,
@@ -202,14 +234,14 @@ mod tests {
             replicas: crate::Replicas::All,
             shielded: false,
         };
-        prepare(&start, &model, publish)
+        prepare(&start, &model, place)
     }
 
     #[test]
     fn a_started_service_is_labelled_and_not_revived_by_a_reboot() {
         let model = json!({"services": {"api-blue": {"image": "x", "restart": "always",
             "labels": ["a=b"], "deploy": {"restart_policy": {"condition": "any"}}}}});
-        let prepared = prepared(vec![service("api", Some(8080))], model, false);
+        let prepared = prepared(vec![service("api", Some(8080))], model, &Place::default());
         let api = &prepared["services"]["api-blue"];
         assert_eq!(api["restart"], "no");
         assert_eq!(api["deploy"].get("restart_policy"), None);
@@ -224,7 +256,7 @@ mod tests {
     fn several_services_are_born_on_the_live_network_beside_their_own() {
         let model = json!({"services": {"api-blue": {"networks": {"shop": null}}, "job-blue": {}}});
         let services = vec![service("api", Some(8080)), service("job", None)];
-        let prepared = prepared(services, model, false);
+        let prepared = prepared(services, model, &Place::default());
         let networks = |name: &str| prepared["services"][name]["networks"].clone();
         assert_eq!(
             networks("api-blue"),
@@ -240,9 +272,27 @@ mod tests {
     #[test]
     fn where_containers_are_not_routable_the_port_is_published_on_loopback() {
         let model = json!({"services": {"api-blue": {}}});
-        let prepared = prepared(vec![service("api", Some(8080))], model, true);
+        let place = Place {
+            publish: true,
+            cgroup_parent: None,
+        };
+        let prepared = prepared(vec![service("api", Some(8080))], model, &place);
         let ports = &prepared["services"]["api-blue"]["ports"];
         assert_eq!(ports[0]["host_ip"], "127.0.0.1");
         assert_eq!(ports[0]["target"], 8080);
+    }
+
+    #[test]
+    fn every_container_is_born_in_its_slots_cgroup_unless_the_file_names_one() {
+        let model = json!({"services": {"api-blue": {}, "job-blue": {"cgroup_parent": "mine"}}});
+        let services = vec![service("api", Some(8080)), service("job", None)];
+        let place = Place {
+            publish: false,
+            cgroup_parent: Some("/baton-shop-blue".to_owned()),
+        };
+        let prepared = prepared(services, model, &place);
+        let parent = |name: &str| prepared["services"][name]["cgroup_parent"].clone();
+        assert_eq!(parent("api-blue"), "/baton-shop-blue");
+        assert_eq!(parent("job-blue"), "mine");
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::docker::client::{Client, call, within};
 use crate::docker::oom::{Verdict, WITHIN, Witness, kernel_count};
-use crate::docker::{Inner, labels, lock, set_live};
+use crate::docker::{Inner, labels, lock, set_live, shield};
 use crate::{EngineEvent, Exit, InstanceId, Slot};
 
 /// How often the engine is asked whether it is still there, and the kernel for its count of kills.
@@ -178,6 +178,10 @@ impl Follower {
             Some("start") => {
                 self.settle_now(client, id);
                 join_plain(client, id, plain);
+                if let Some(slot) = slot.clone() {
+                    let inner = Arc::clone(&self.inner);
+                    tokio::spawn(async move { shield::apply_to_new(&inner, &slot).await });
+                }
                 self.send(EngineEvent::Started {
                     id: InstanceId(id.clone()),
                     slot,

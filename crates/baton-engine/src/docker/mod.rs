@@ -9,6 +9,7 @@
 //! | `start` | a color into its slot: `shared`, `compose_up` (by `cli`) |
 //! | `shared` | networks and volumes of the user's project |
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
+//! | `shield`, `cgroup` | what a candidate is kept from doing to the live color |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
 //! | `names` | what a container knows: its environment, other containers by name |
@@ -21,6 +22,7 @@
 //! live network, and one that was adopted (see `set_live`).
 
 mod adopted;
+mod cgroup;
 mod cli;
 mod client;
 mod compose_up;
@@ -39,6 +41,7 @@ mod oom;
 mod restarts;
 mod set_live;
 mod shared;
+mod shield;
 mod start;
 mod usage;
 
@@ -58,7 +61,8 @@ use tokio::task::JoinHandle;
 use self::client::{Client, call, failed, is_gone};
 use crate::engine::{HealthcheckResult, KeptImages};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Slot, Start, Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Shield, Slot, Start,
+    Usage,
 };
 
 /// Oldest `docker compose` that Baton drives: it keeps `x-*` keys in its YAML output.
@@ -83,6 +87,7 @@ struct Inner {
     /// What each slot was told last: to make an instance again that cannot be started.
     slots: Mutex<HashMap<Slot, SlotMemory>>,
     restarts: restarts::Restarts,
+    shields: shield::Shields,
     /// The engine allows two networks of one name: they are made one at a time.
     networks: tokio::sync::Mutex<()>,
 }
@@ -93,8 +98,8 @@ struct SlotMemory {
     rendering: Rendering,
     /// Release and role of the last start; None when only told by `set_live` after a daemon restart.
     started: Option<(u64, Role)>,
-    /// What was started of it: made once more, it counts as restarted.
-    services: BTreeSet<String>,
+    /// How many instances of each service were started: made once more, one counts as restarted.
+    services: BTreeMap<String, usize>,
     live: bool,
 }
 
@@ -102,11 +107,14 @@ impl SlotMemory {
     /// These were taken away on purpose; all, when none are named.
     fn forget(&mut self, services: &[String]) {
         self.services
-            .retain(|service| !services.is_empty() && !services.contains(service));
+            .retain(|service, _| !services.is_empty() && !services.contains(service));
     }
 
-    fn has_started(&self, start: &Start<'_>, service: &str) -> bool {
-        self.started == Some((start.release, start.role)) && self.services.contains(service)
+    /// One of them was taken away on purpose.
+    fn forget_one(&mut self, service: &str) {
+        if let Some(count) = self.services.get_mut(service) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -142,6 +150,7 @@ impl DockerEngine {
             apps: Mutex::default(),
             slots: Mutex::default(),
             restarts: restarts::Restarts::default(),
+            shields: shield::Shields::default(),
             networks: tokio::sync::Mutex::default(),
         });
         let follower = tokio::spawn(events::follow(Arc::clone(&inner)));
@@ -278,6 +287,23 @@ impl Engine for DockerEngine {
         containers::stop(&client.docker, id).await
     }
 
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        let client = self.inner.client().await?;
+        let Some(container) = self.inner.container(id).await? else {
+            return Ok(());
+        };
+        containers::stop(&client.docker, id).await?;
+        containers::remove(&client.docker, &id.0).await?;
+        let instance = inspect::instance(&container, false);
+        self.inner.restarts.forget_one(&instance);
+        if let Some(slot) = &instance.slot
+            && let Some(memory) = lock(&self.inner.slots).get_mut(slot)
+        {
+            memory.forget_one(&instance.service);
+        }
+        Ok(())
+    }
+
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
         let client = self.inner.client().await?;
         containers::clear(&client.docker, slot, services).await?;
@@ -285,7 +311,14 @@ impl Engine for DockerEngine {
         if let Some(memory) = lock(&self.inner.slots).get_mut(slot) {
             memory.forget(services);
         }
+        if services.is_empty() {
+            shield::forget(&self.inner, &client, slot);
+        }
         Ok(())
+    }
+
+    async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
+        shield::shield(&self.inner, slot, shield).await
     }
 
     async fn set_live(

@@ -40,6 +40,11 @@ impl Restarts {
         instance
     }
 
+    /// It was taken away: one that gets its number has not been restarted.
+    pub(super) fn forget_one(&self, instance: &Instance) {
+        lock(&self.0).remove(&life(instance));
+    }
+
     /// What comes into the slot next has not been restarted; `services` empty: all of it.
     pub(super) fn forget(&self, slot: &Slot, services: &[String]) {
         lock(&self.0).retain(|(of, service, ..), _| {

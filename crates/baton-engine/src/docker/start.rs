@@ -1,6 +1,6 @@
 //! A release into its slot, and one instance of it back to life.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::rendering::{ColoredService, ComposeModel};
@@ -11,9 +11,9 @@ use bollard::query_parameters::StartContainerOptions;
 use crate::docker::client::{CALL_TIMEOUT, Client, is_gone, reason, within};
 use crate::docker::{
     Inner, SlotMemory, compose_model, compose_up, containers, gone, images, inspect, labels,
-    live_network, lock, set_live, shared,
+    live_network, lock, set_live, shared, shield,
 };
-use crate::{EngineError, Instance, InstanceId, InstanceState, Slot, Start};
+use crate::{EngineError, Instance, InstanceId, InstanceState, Replicas, Shield, Slot, Start};
 
 /// See [`crate::Engine::start`].
 pub(super) async fn start(
@@ -36,17 +36,28 @@ pub(super) async fn start(
         shared::ensure(&client.docker, model).await?;
         live_network::ensure(&client.docker, &model.live_network, &start.slot.app).await?;
     }
-    let (missing, kept) = make_room(&client, &start, &services).await?;
+    let Room {
+        missing,
+        kept,
+        empty,
+    } = make_room(&client, &start, &services).await?;
+    if start.shielded {
+        inner.shields.remember(start.slot, Shield::Candidate);
+    } else if empty {
+        inner.shields.remember(start.slot, Shield::None);
+    }
     if !missing.is_empty() {
-        let upped = compose_up::up(&inner.host, &start, model, &missing, !client.routable).await;
+        shield::prepare(inner, &client, start.slot);
+        let upped = compose_up::up(&client, &inner.host, &start, model, &missing).await;
         if let Err(error) = upped {
             let found = started(&client, &start, &services).await?;
             return Err(engines_words(&found).unwrap_or(error));
         }
     }
     let found = started(&client, &start, &services).await?;
-    let made = found.iter().filter(|instance| !kept.contains(&instance.id));
-    remember(inner, &start, &services, made);
+    remember(inner, &start, &found, &kept);
+    // What is not possible is told to those who ask `Engine::shield`.
+    shield::apply(inner, start.slot).await?;
     match engines_words(&found) {
         Some(error) => Err(error),
         None => Ok(found
@@ -56,32 +67,40 @@ pub(super) async fn start(
     }
 }
 
-fn remember<'a>(
-    inner: &Inner,
-    start: &Start<'_>,
-    services: &[&ColoredService],
-    made: impl Iterator<Item = &'a Instance>,
-) {
+/// What is made in place of an instance that was there counts as its restart; one more instance does
+/// not. By their number, since Compose may give the new one another place.
+fn remember(inner: &Inner, start: &Start<'_>, found: &[Instance], kept: &[InstanceId]) {
     let mut slots = lock(&inner.slots);
     let before = slots.remove(start.slot);
-    for instance in made {
-        let again = |memory: &SlotMemory| memory.has_started(start, &instance.service);
-        if before.as_ref().is_some_and(again) {
+    let started = Some((start.release, start.role));
+    let mut counts = match &before {
+        Some(memory) if memory.started == started => memory.services.clone(),
+        _ => BTreeMap::new(),
+    };
+    let mut now: BTreeMap<String, Vec<&Instance>> = BTreeMap::new();
+    for instance in found {
+        now.entry(instance.service.clone())
+            .or_default()
+            .push(instance);
+    }
+    for (service, instances) in now {
+        let (old, made): (Vec<&Instance>, Vec<&Instance>) = instances
+            .iter()
+            .partition(|instance| kept.contains(&instance.id));
+        let lost = counts
+            .get(&service)
+            .map_or(0, |count| count - old.len().min(*count));
+        for instance in made.into_iter().take(lost) {
             inner.restarts.count(instance);
         }
+        counts.insert(service, instances.len());
     }
-    let started = Some((start.release, start.role));
-    let mut names = match &before {
-        Some(memory) if memory.started == started => memory.services.clone(),
-        _ => BTreeSet::new(),
-    };
-    names.extend(services.iter().map(|service| service.name.clone()));
     slots.insert(
         start.slot.clone(),
         SlotMemory {
             rendering: start.rendering.clone(),
             started,
-            services: names,
+            services: counts,
             live: before.is_some_and(|memory| memory.live),
         },
     );
@@ -112,39 +131,46 @@ async fn refuse_foreign(
     })
 }
 
-/// Keeps what already runs this very release in this role, ends the rest of these services, and says
-/// which services still want instances, and which instances were kept.
+/// What a start finds in its slot.
+struct Room<'a> {
+    /// Services that want more instances, with how many they are to have.
+    missing: Vec<(&'a ColoredService, usize)>,
+    kept: Vec<InstanceId>,
+    /// Nothing of the slot is left, of no service.
+    empty: bool,
+}
+
+/// Keeps what already runs this very release in this role, and ends the rest of these services.
 async fn make_room<'a>(
     client: &Client,
     start: &Start<'_>,
     services: &[&'a ColoredService],
-) -> Result<(Vec<&'a ColoredService>, Vec<InstanceId>), EngineError> {
+) -> Result<Room<'a>, EngineError> {
     let there = containers::of_slot(&client.docker, start.slot).await?;
     let mut ended = Vec::new();
-    let mut missing = Vec::new();
-    let mut all_kept = Vec::new();
+    let mut room = Room {
+        missing: Vec::new(),
+        kept: Vec::new(),
+        empty: false,
+    };
     for service in services {
-        let of_service: Vec<(bool, Instance)> = there
+        let of_service = there
             .iter()
             .map(|container| (runs(container, start), inspect::instance(container, false)))
-            .filter(|(_, instance)| instance.service == service.name)
-            .collect();
-        let kept = of_service.iter().filter(|(keep, _)| *keep);
-        all_kept.extend(kept.map(|(_, instance)| instance.id.clone()));
-        let kept = of_service.iter().filter(|(keep, _)| *keep).count();
-        ended.extend(
-            of_service
-                .into_iter()
-                .filter(|(keep, _)| !keep)
-                .map(|(_, instance)| instance),
-        );
-        if kept != service.replicas as usize {
-            missing.push(*service);
+            .filter(|(_, instance)| instance.service == service.name);
+        let (kept, rest): (Vec<_>, Vec<_>) = of_service.partition(|(keep, _)| *keep);
+        let wanted = start.replicas.of(service.replicas) as usize;
+        if kept.len() < wanted {
+            room.missing.push((*service, wanted));
         }
+        room.kept
+            .extend(kept.into_iter().map(|(_, instance)| instance.id));
+        ended.extend(rest.into_iter().map(|(_, instance)| instance));
     }
     // Not `compose up`'s own recreation: it would hand the anonymous volumes on to the new release.
     containers::end(&client.docker, &ended).await?;
-    Ok((missing, all_kept))
+    room.empty = ended.len() == there.len();
+    Ok(room)
 }
 
 fn runs(container: &ContainerInspectResponse, start: &Start<'_>) -> bool {
@@ -197,6 +223,9 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             let container = inner.existing("restarting", id).await?;
             let instance = inspect::instance(&container, client.routable);
             inner.restarts.count(&instance);
+            if let Some(slot) = &instance.slot {
+                shield::apply_to_new(inner, slot).await;
+            }
             return Ok(inner.restarts.add(instance));
         }
         // 404 is also said of a network that is gone.
@@ -232,6 +261,8 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
     };
     tracing::warn!(%id, why, "cannot be started again; made anew");
     let services = [instance.service.clone()];
+    let before = of_service(&client, slot, &instance.service).await?;
+    let shield = inner.shields.of(slot);
     let made = start(
         inner,
         Start {
@@ -240,15 +271,31 @@ pub(super) async fn restart(inner: &Arc<Inner>, id: &InstanceId) -> Result<Insta
             role,
             rendering: &memory.rendering,
             services: &services,
-            replicas: crate::Replicas::All,
-            shielded: false,
+            // Not all: a rolling deploy may have started some of them only.
+            replicas: Replicas::UpTo(u32::try_from(before.len()).unwrap_or(u32::MAX)),
+            shielded: shield == Shield::Candidate,
         },
     )
     .await?;
+    // A slot that was empty meanwhile has lost it.
+    shield::shield(inner, slot, shield).await?;
     if memory.live {
         set_live::set_live(inner, slot, &memory.rendering, true).await?;
     }
-    made.into_iter()
-        .find(|one| one.replica == instance.replica)
+    // Others of the service that had ended were made anew along with it.
+    let mut new = made.into_iter().filter(|one| !before.contains(&one.id));
+    let first = new.next();
+    new.find(|one| one.replica == instance.replica)
+        .or(first)
         .ok_or_else(|| failed(why))
+}
+
+async fn of_service(
+    client: &Client,
+    slot: &Slot,
+    service: &str,
+) -> Result<Vec<InstanceId>, EngineError> {
+    let found = containers::as_instances(&containers::of_slot(&client.docker, slot).await?, false);
+    let of_service = found.into_iter().filter(|one| one.service == service);
+    Ok(of_service.map(|instance| instance.id).collect())
 }

@@ -15,8 +15,9 @@ use super::folder::{self, Folder, Liveness};
 use super::launch::{self, ShimProgram};
 use super::life::Life;
 use super::oom::{self, OomWitness};
+use super::shield::{Birth, Shields};
 use super::spec::{Running, Spec};
-use super::{ports, signal, user};
+use super::{ports, shield, signal, user};
 use crate::engine::Slot;
 use crate::{EngineError, EngineEvent, Exit, Instance, InstanceId};
 
@@ -40,6 +41,7 @@ pub struct ProcessEngine {
     /// Starts and clears of one slot come one after another.
     slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<()>>>>,
     last_start: AtomicU64,
+    pub(super) shields: Shields,
     /// Closed when the engine is dropped: its tasks end, its instances go on.
     alive: watch::Sender<()>,
 }
@@ -71,6 +73,7 @@ impl ProcessEngine {
             reserved: Mutex::default(),
             slots: Mutex::default(),
             last_start: AtomicU64::new(0),
+            shields: Shields::default(),
             alive: watch::Sender::new(()),
         };
         for (folder, spec) in engine.list(None)? {
@@ -161,6 +164,15 @@ impl ProcessEngine {
         life
     }
 
+    /// Puts what runs in the slot under its shield. Returns what is not possible here.
+    pub(super) async fn apply_shield(&self, slot: &Slot) -> Result<Option<String>, EngineError> {
+        let mut lives = Vec::new();
+        for (_, spec) in self.list(Some(slot))? {
+            lives.extend(self.life(&spec.id())?);
+        }
+        Ok(shield::apply(slot, &lives, self.shields.of(slot)).await)
+    }
+
     /// The instance as it is now. One that is just ending is waited for, so that how it ended is settled.
     pub(super) async fn look(&self, folder: &Folder, spec: &Spec) -> Result<Instance, EngineError> {
         let id = spec.id();
@@ -176,10 +188,11 @@ impl ProcessEngine {
         }
     }
 
-    /// Starts `spec`, whose `start` and `port` are filled in here.
+    /// Starts `spec`, whose `start`, `port` and `birth` are filled in here.
     pub(super) async fn launch(&self, mut spec: Spec) -> Result<Instance, EngineError> {
         spec.start = self.next_start();
         spec.port = self.reserve_port(&spec)?;
+        spec.birth = Birth::under(self.shields.of(&spec.slot));
         let port = spec.port;
         let (root, shim) = (self.root.clone(), self.shim.clone());
         let launched = tokio::task::spawn_blocking(move || {
@@ -289,7 +302,7 @@ impl ProcessEngine {
     }
 
     /// Stops and removes these instances, all at once.
-    pub(super) async fn remove(&self, found: &[(Folder, Spec)]) -> Result<(), EngineError> {
+    pub(super) async fn remove_all(&self, found: &[(Folder, Spec)]) -> Result<(), EngineError> {
         let ends = found.iter().map(|(folder, spec)| async move {
             let id = spec.id();
             self.end(&id).await?;

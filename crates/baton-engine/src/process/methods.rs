@@ -14,12 +14,13 @@ use super::engine::{ProcessEngine, about, other, refuse_bad};
 use super::folder::{self, Folder};
 use super::life::Life;
 use super::log::LogReader;
+use super::shield::Birth;
 use super::spec::Spec;
 use super::{command, proc, sockets};
 use crate::engine::{HealthcheckResult, Slot};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Start,
-    Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Replicas,
+    Shield, Start, Usage,
 };
 
 /// Lines that wait for a slow reader of a log.
@@ -50,48 +51,45 @@ impl Engine for ProcessEngine {
     }
 
     async fn start(&self, start: Start<'_>) -> Result<Vec<Instance>, EngineError> {
-        let mut specs = Vec::new();
-        for name in start.services {
-            let service = find_service(&start, name)?;
-            for replica in 1..=service.replicas {
-                specs.push(Spec {
-                    slot: start.slot.clone(),
-                    release: start.release,
-                    role: start.role,
-                    replica,
-                    start: 0,
-                    restarts: 0,
-                    port: None,
-                    service: service.clone(),
-                });
-            }
-        }
+        let services = start.services.iter();
+        let specs: Vec<Spec> = services
+            .map(|name| find_service(&start, name).map(|service| first_spec(&start, service)))
+            .collect::<Result<_, _>>()?;
         specs.iter().try_for_each(refuse_bad)?;
         let slot = self.slot_lock(start.slot);
         let _one_at_a_time = slot.lock().await;
         let mut kept = Vec::new();
         let mut leftovers = Vec::new();
         for (folder, found) in self.list(Some(start.slot))? {
-            if !start.services.contains(&found.service.name) {
+            let Some(wanted) = specs
+                .iter()
+                .find(|spec| spec.service.name == found.service.name)
+            else {
                 continue;
-            }
-            let wanted = specs.iter().position(|spec| {
-                spec.service.name == found.service.name && spec.replica == found.replica
-            });
-            match wanted {
-                Some(at)
-                    if specs[at].runs_the_same_as(&found) && self.life(&found.id())?.is_some() =>
-                {
-                    specs.remove(at);
-                    kept.push(self.look(&folder, &found).await?);
-                }
-                _ => leftovers.push((folder, found)),
+            };
+            if wanted.runs_the_same_as(&found) && self.life(&found.id())?.is_some() {
+                kept.push(self.look(&folder, &found).await?);
+            } else {
+                leftovers.push((folder, found));
             }
         }
-        self.remove(&leftovers).await?;
+        self.remove_all(&leftovers).await?;
+        if start.shielded {
+            self.shields.remember(start.slot, Shield::Candidate);
+        } else if self.list(Some(start.slot))?.is_empty() {
+            self.shields.remember(start.slot, Shield::None);
+        }
         for spec in specs {
-            kept.push(self.launch(spec).await?);
+            for replica in missing(&spec.service, start.replicas, &kept) {
+                let spec = Spec {
+                    replica,
+                    ..spec.clone()
+                };
+                kept.push(self.launch(spec).await?);
+            }
         }
+        // What is not possible is told to those who ask `Engine::shield`.
+        self.apply_shield(start.slot).await?;
         kept.sort_by(|a, b| (&a.service, a.replica).cmp(&(&b.service, b.replica)));
         Ok(kept)
     }
@@ -128,16 +126,43 @@ impl Engine for ProcessEngine {
             return self.look(&folder, &last).await;
         }
         // One former life is kept: its log says why it ended.
-        self.remove(&lives).await?;
-        self.launch(Spec {
-            restarts: last.restarts + 1,
-            ..last
-        })
-        .await
+        self.remove_all(&lives).await?;
+        let restarted = self
+            .launch(Spec {
+                restarts: last.restarts + 1,
+                ..last
+            })
+            .await?;
+        self.apply_shield(&known.slot).await?;
+        Ok(restarted)
+    }
+
+    async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
+        // Not while something is being started under the former one.
+        let lock = self.slot_lock(slot);
+        let _one_at_a_time = lock.lock().await;
+        self.shields.remember(slot, shield);
+        self.apply_shield(slot).await
     }
 
     async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError> {
         self.end(id).await
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        let Some((_, known)) = self.find(id)? else {
+            return Ok(());
+        };
+        let slot = self.slot_lock(&known.slot);
+        let _one_at_a_time = slot.lock().await;
+        // Its former life, kept for its log, goes too: the replica would show as ended otherwise.
+        let mut lives = self.list(Some(&known.slot))?;
+        lives.retain(|(_, spec)| is_same_replica(spec, &known) && spec.start <= known.start);
+        // In this order, so that one which was cut off is found again by its id.
+        for life in lives {
+            self.remove_all(&[life]).await?;
+        }
+        Ok(())
     }
 
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
@@ -145,8 +170,9 @@ impl Engine for ProcessEngine {
         let _one_at_a_time = lock.lock().await;
         let mut found = self.list(Some(slot))?;
         found.retain(|(_, spec)| services.is_empty() || services.contains(&spec.service.name));
-        self.remove(&found).await?;
+        self.remove_all(&found).await?;
         if services.is_empty() {
+            self.shields.remember(slot, Shield::None);
             // With what a removal that was cut off has left.
             let folder = self.root.join(slot.to_string());
             Folder::at(&folder)
@@ -262,6 +288,33 @@ fn find_service<'a>(start: &Start<'a>, name: &str) -> Result<&'a ProcessService,
     services
         .find(|service| service.name == name)
         .ok_or_else(|| fail("its rendering has no such service"))
+}
+
+/// What is filled in at its launch stands at zero.
+fn first_spec(start: &Start<'_>, service: &ProcessService) -> Spec {
+    Spec {
+        slot: start.slot.clone(),
+        release: start.release,
+        role: start.role,
+        replica: 0,
+        start: 0,
+        restarts: 0,
+        port: None,
+        birth: Birth::default(),
+        service: service.clone(),
+    }
+}
+
+/// The lowest numbers that no instance of the service has, as many as it wants more of them.
+fn missing(service: &ProcessService, replicas: Replicas, kept: &[Instance]) -> Vec<u32> {
+    let taken: Vec<u32> = kept
+        .iter()
+        .filter(|instance| instance.service == service.name)
+        .map(|instance| instance.replica)
+        .collect();
+    let wanted = replicas.of(service.replicas) as usize;
+    let free = (1..).filter(|replica| !taken.contains(replica));
+    free.take(wanted.saturating_sub(taken.len())).collect()
 }
 
 fn is_same_replica(one: &Spec, other: &Spec) -> bool {

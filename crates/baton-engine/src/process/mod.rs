@@ -10,6 +10,7 @@
 //! | `tap`, `log` | its output: from the FIFO to a bounded log, without loss |
 //! | `ports`, `user`, `signal` | `PORT`, `user:` and `stop_signal:` |
 //! | `proc`, `oom`, `sockets` | what `/proc` says |
+//! | `shield` | what a candidate is kept from doing to the live color |
 //! | `sys` | the few unsafe calls |
 //!
 //! Nothing here knows the start of an instance by its pid alone: a process is its pid, its start time
@@ -25,6 +26,7 @@ mod methods;
 mod oom;
 mod ports;
 mod proc;
+mod shield;
 pub mod shim;
 mod signal;
 mod sockets;

@@ -21,7 +21,7 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    fn parse(text: &str) -> Option<Stat> {
+    pub(super) fn parse(text: &str) -> Option<Stat> {
         // The name may hold spaces and parentheses: everything after the last one counts.
         let (head, tail) = text.rsplit_once(')')?;
         let pid = head.split_once('(')?.0.trim().parse().ok()?;

@@ -22,6 +22,7 @@ use super::log::LogFile;
 use super::spec::{Ended, ProcessRef, Running, Spec};
 use super::tap::{self, ReaderLock, Tap};
 use super::{proc, sys, user};
+use crate::oom_score;
 
 /// How often orphans are reaped and the output is looked at when nobody else does.
 const LOOK_AROUND: Timespec = Timespec {
@@ -63,9 +64,10 @@ fn run(folder: OsString) -> Result<i32, String> {
         .map_err(say("cannot read its orders"))?
         .ok_or("its orders are gone")?;
     let oom_kills = proc::oom_kills();
+    let oom_score_adj = oom_score::own().unwrap_or(0);
 
     // Its ends of the outputs are held to the last: bytes in a FIFO that nobody has open are gone.
-    let (child, _outputs) = match start(&folder, &spec) {
+    let (child, _outputs) = match spec.birth.during(|| start(&folder, &spec)) {
         Ok(started) => started,
         Err(failure) => {
             let ended = failure.ended(oom_kills);
@@ -76,7 +78,7 @@ fn run(folder: OsString) -> Result<i32, String> {
     };
     drop(spec);
     let pid = i32::try_from(child.id()).map_err(|_| "the kernel gave a strange pid")?;
-    announce(&folder, pid, oom_kills).inspect_err(|_| end_everything())?;
+    announce(&folder, pid, (oom_kills, oom_score_adj)).inspect_err(|_| end_everything())?;
     let null = File::open("/dev/null").map_err(say("/dev/null"))?;
     sys::ignore_stop_signals();
     // Not permitted without privileges; then it is as likely to be killed as any other.
@@ -181,7 +183,11 @@ fn explain(spec: &Spec, error: &io::Error) -> Failure {
 }
 
 /// Writes down that it runs. A command that nobody could find again must not run on.
-fn announce(folder: &Folder, pid: i32, oom_kills: u64) -> Result<(), String> {
+fn announce(
+    folder: &Folder,
+    pid: i32,
+    (oom_kills, oom_score_adj): (u64, i32),
+) -> Result<(), String> {
     let itself = i32::try_from(std::process::id()).ok();
     let (Some(shim), Some(child)) = (itself.and_then(ProcessRef::of), ProcessRef::of(pid)) else {
         return Err("cannot read /proc, which is needed to follow processes".to_owned());
@@ -192,6 +198,7 @@ fn announce(folder: &Folder, pid: i32, oom_kills: u64) -> Result<(), String> {
         boot: proc::boot_id(),
         started_at: OffsetDateTime::now_utc(),
         oom_kills,
+        oom_score_adj,
     };
     folder
         .write("running.json", &running)

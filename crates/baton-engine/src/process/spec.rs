@@ -6,6 +6,7 @@ use baton_compose::rendering::ProcessService;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::shield::Birth;
 use crate::engine::{Address, Slot};
 use crate::{Exit, Instance, InstanceId, InstanceState};
 
@@ -23,6 +24,8 @@ pub(super) struct Spec {
     pub(super) restarts: u32,
     /// Value of `PORT`; None for workers.
     pub(super) port: Option<u16>,
+    #[serde(default)]
+    pub(super) birth: Birth,
     pub(super) service: ProcessService,
 }
 
@@ -89,6 +92,9 @@ pub(super) struct Running {
     pub(super) started_at: OffsetDateTime,
     /// `oom_kill` of `/proc/vmstat` when it started.
     pub(super) oom_kills: u64,
+    /// `oom_score_adj` that it has without a shield.
+    #[serde(default)]
+    pub(super) oom_score_adj: i32,
 }
 
 /// Written by the shim when the command has ended, or could not be run.

@@ -1,7 +1,8 @@
 //! What the process engine promises, on real processes.
 //!
 //! This program has its own `main`, because it is also the shim of the instances it starts
-//! (`__shim`), the daemon that gets killed (`__daemon`) and the app (`__app`).
+//! (`__shim`), the daemon that gets killed (`__daemon`), the daemon in
+//! other circumstances (`__shielded`) and the app (`__app`).
 
 mod adoption;
 mod app;
@@ -9,6 +10,8 @@ mod lives;
 mod memory;
 mod output;
 mod refusals;
+mod replicas;
+mod shields;
 mod stops;
 mod support;
 
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("__shim") => return baton_engine::process::shim::main(),
         Some("__daemon") => return adoption::daemon(),
+        Some("__shielded") => return shields::daemon(),
         Some("__app") => return app::main(),
         _ => {}
     }
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         adoption::tests(),
         memory::tests(),
         refusals::tests(),
+        replicas::tests(),
+        shields::tests(),
     ];
     let tests: Vec<Trial> = tests.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, tests).exit_code()

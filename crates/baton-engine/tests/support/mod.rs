@@ -156,6 +156,9 @@ impl Drop for TestApp {
         ] {
             remove_all(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);
         }
+        for color in [Color::Blue, Color::Green] {
+            remove_cgroups(&format!("baton-{}", self.slot(color)));
+        }
         let named = format!("name=^{name}[_-]");
         remove_all(
             &["network", "ls", "-q", "--filter", &named],
@@ -172,6 +175,16 @@ impl Drop for TestApp {
             &["image", "rm"],
         );
     }
+}
+
+/// What `clear` does for those that call it.
+pub(crate) fn remove_cgroups(name: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+    for hierarchy in hierarchies.flatten() {
+        // Not there in most of them.
+        let _ = std::fs::remove_dir(hierarchy.path().join(name));
+    }
+    let _ = std::fs::remove_dir(std::path::Path::new("/sys/fs/cgroup").join(name));
 }
 
 fn remove_all(list: &[&str], remove: &[&str]) {
