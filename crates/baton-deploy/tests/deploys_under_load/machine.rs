@@ -251,6 +251,7 @@ fn project(version: &str, environment: &[(&str, &str)], keep_warm: Duration) -> 
         }),
         startup_timeout: Duration::from_secs(if environment.is_empty() { 60 } else { 5 }),
         keep_warm,
+        watch: Duration::ZERO,
         drain: Drain::default(),
         ..Policy::default()
     };

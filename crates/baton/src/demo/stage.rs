@@ -250,6 +250,7 @@ services:
       health: {{ path: /healthz, interval: 100ms }}
       warmup: [\"GET / x20\"]
       keep_warm: 2s
+      watch: 1s
       sse: [{{ path: /sse, mode: union }}]
 ",
         quoted(&program.to_string_lossy()),

@@ -40,6 +40,7 @@ services:
       port: 8080
       health: {{ path: /healthz, interval: 50ms }}
       keep_warm: 0s
+      watch: 0s
   side:
     image: {image}
     command: [worker]

@@ -197,6 +197,7 @@ services:
       {policy}
       health: {{ path: /healthz, interval: 50ms }}
       keep_warm: 1m
+      watch: 0s
     environment:
       BIND: 127.0.0.1
 "

@@ -38,6 +38,7 @@ services:
       hosts: [app.test]
       port: 8080
       keep_warm: 0s
+      watch: 0s
   store:
     image: {image}
     command: [worker]

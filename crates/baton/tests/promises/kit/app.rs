@@ -26,7 +26,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// One service `api` that takes every host; a short health interval, and no `keep_warm`.
+    /// One service `api` that takes every host; a short health interval, no `keep_warm`, no
+    /// `watch`.
     pub(crate) fn new(engine: Engine, name: &str) -> App {
         let app = App {
             folder: tempfile::Builder::new()
@@ -41,6 +42,7 @@ impl App {
                 "health: { path: /healthz, interval: 50ms, timeout: 2s, startup_timeout: 30s }"
                     .to_owned(),
                 "keep_warm: 0s".to_owned(),
+                "watch: 0s".to_owned(),
             ],
             variables: vec![("VERSION".to_owned(), "v1".to_owned())],
             environment: Vec::new(),
