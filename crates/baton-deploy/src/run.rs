@@ -210,7 +210,8 @@ async fn is_switched(walk: &Walk) -> bool {
 /// warning, and made up for elsewhere.
 async fn head(walk: &mut Walk) -> Result<(), StepError> {
     let mut committed = false;
-    for step in walk.plan.steps[..walk.plan.head()].iter().copied() {
+    let steps = walk.plan.steps[..walk.plan.head()].to_vec();
+    for step in steps {
         if walk.outputs.contains_key(&step) {
             committed |= step.commits();
             continue;
