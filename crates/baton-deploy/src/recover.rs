@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use crate::admission;
 use crate::core::Core;
 use crate::error::DeployError;
 use crate::journal::{Entry, EntryKind};
@@ -64,10 +65,10 @@ async fn read_live(core: &Core, app: &AppName) -> Result<Option<Live>, DeployErr
             core.store.routed(app, color, &core.boot).await?
         }
     };
-    let held = core.store.paused(app).await?;
+    let admission = admission::of(core, app).await?;
     let beside = rolled(core, app, color.other()).await?;
     let live = Live::new(&release, color, &instances).with(&beside);
-    Ok(Some(live.held(held)))
+    Ok(Some(live.admitting(admission)))
 }
 
 /// What a rolling deploy had exchanged already: the old instances alone may be too few.

@@ -6,7 +6,6 @@ use crate::kit::Stage;
 fn each_says_that_it_is_not_supported_yet() {
     let stage = Stage::bare();
     for name in [
-        "maintenance",
         "init",
         "import",
         "load",
