@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         strip_path: false,
         protocol: Protocol::Http1,
         redirect_https: None,
+        redirect_host: None,
         limits: RouteLimits {
             body: 0,
             header_bytes: 64 * 1024,

@@ -50,7 +50,7 @@ impl Answer {
         };
         Answer {
             more: Some(Box::new(More::Location(location))),
-            ..Answer::new(status, "This site is served over HTTPS.")
+            ..Answer::new(status, "This is to be found elsewhere.")
         }
     }
 

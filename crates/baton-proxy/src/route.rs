@@ -30,6 +30,8 @@ pub struct Route {
     pub protocol: Protocol,
     /// Answer plain requests with 301 (GET, HEAD) or 308 to this HTTPS port.
     pub redirect_https: Option<u16>,
+    /// Answer every request with 301 (GET, HEAD) or 308 to the same path of this host: `www.` to the apex.
+    pub redirect_host: Option<Arc<str>>,
     pub limits: RouteLimits,
     /// How long a request may be held while nothing can serve it; then 503 (paused or none) or 502.
     pub max_wait: Duration,

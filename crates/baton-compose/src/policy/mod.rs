@@ -22,6 +22,9 @@ use crate::color::Role;
 pub struct Policy {
     /// Hosts that reach this service: exact, `*.example.com` (one level), or `*`. Empty for a worker.
     pub hosts: Vec<String>,
+    /// Answered with a redirect to the first of `hosts`: exact names.
+    #[serde(default)]
+    pub redirect_hosts: Vec<String>,
     /// Path prefix, `/` when the whole host is this service's.
     pub path: String,
     /// Remove `path` from the request target towards the app.
@@ -313,6 +316,7 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             hosts: Vec::new(),
+            redirect_hosts: Vec::new(),
             path: "/".to_owned(),
             strip_path: false,
             worker: None,

@@ -93,7 +93,7 @@ pub(crate) fn check_routes<'a>(
 ) {
     let mut taken: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for (name, policy) in policies {
-        for host in &policy.hosts {
+        for host in policy.hosts.iter().chain(&policy.redirect_hosts) {
             let first = *taken.entry((host, &policy.path)).or_insert(name);
             if first != name {
                 problems.add(

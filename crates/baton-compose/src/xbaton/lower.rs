@@ -55,6 +55,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
     engine(&raw, context, problems);
     let worker = raw.worker.and_then(|mode| mode.0);
     let hosts = hosts(&raw, value, worker, context, problems);
+    let redirect_hosts = redirect_hosts(&raw, &hosts, context, problems);
     let path = raw.path.map_or(default.path, |path| path.0);
     let strip_path = raw.strip_path.is_some_and(|Flag(strip)| strip);
     let port = port(raw.port.map(|port| port.0), worker, context, problems);
@@ -69,6 +70,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
     }
     Policy {
         hosts,
+        redirect_hosts,
         path,
         strip_path,
         worker,
@@ -122,9 +124,10 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
 
 /// The hosts of an `x-baton` that is not otherwise looked at; what is no host is left out.
 pub(crate) fn hosts_of(typed: &Value) -> Vec<String> {
-    let hosts = typed.get("hosts").and_then(Value::as_array);
-    hosts
+    let lists = ["hosts", "redirect_hosts"].map(|key| typed.get(key).and_then(Value::as_array));
+    lists
         .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|host| Host::read(host).ok())
         .map(|host| host.0)
@@ -156,7 +159,8 @@ fn hosts(
     context: &Context<'_>,
     problems: &mut Collector,
 ) -> Vec<String> {
-    const TRAFFIC: [&str; 14] = [
+    const TRAFFIC: [&str; 15] = [
+        "redirect_hosts",
         "path",
         "strip_path",
         "protocol",
@@ -172,7 +176,11 @@ fn hosts(
         "basic_auth",
         "allow",
     ];
-    let hosts = each_once(raw.hosts.iter().flatten(), context.path, problems);
+    let hosts = each_once(
+        raw.hosts.iter().flatten(),
+        &format!("{}.hosts", context.path),
+        problems,
+    );
     match (worker, &raw.hosts) {
         (None, Some(list)) if list.is_empty() => problems.add(
             format!("{}.hosts", context.path),
@@ -212,19 +220,49 @@ fn hosts(
     hosts
 }
 
-/// The hosts of one list below `path`.
+/// Exact names, none of which serves, and a first host that can be named in a redirect.
+fn redirect_hosts(
+    raw: &XBaton,
+    hosts: &[String],
+    context: &Context<'_>,
+    problems: &mut Collector,
+) -> Vec<String> {
+    let key = format!("{}.redirect_hosts", context.path);
+    let typed = raw.redirect_hosts.iter().flatten();
+    let redirects = each_once(typed, &key, problems);
+    for host in &redirects {
+        if host.contains('*') {
+            problems.add(key.clone(), format!("expected an exact host, found {host}"));
+        } else if hosts.contains(host) {
+            problems.add(
+                key.clone(),
+                format!("{host} is one of `hosts`, which serve"),
+            );
+        }
+    }
+    let first = hosts.first().filter(|first| first.contains('*'));
+    if let Some(first) = first.filter(|_| !redirects.is_empty()) {
+        problems.push(
+            Problem::new(
+                key,
+                format!("the first of `hosts` is {first}, which no redirect can name"),
+            )
+            .help("write the host that they stand for first"),
+        );
+    }
+    redirects
+}
+
+/// The hosts of one list, of the key `key`.
 pub(super) fn each_once<'a>(
     typed: impl Iterator<Item = &'a Host>,
-    path: &str,
+    key: &str,
     problems: &mut Collector,
 ) -> Vec<String> {
     let mut hosts: Vec<String> = Vec::new();
     for host in typed {
         if hosts.contains(&host.0) {
-            problems.add(
-                format!("{path}.hosts"),
-                format!("{} is there twice", host.0),
-            );
+            problems.add(key, format!("{} is there twice", host.0));
         } else {
             hosts.push(host.0.clone());
         }

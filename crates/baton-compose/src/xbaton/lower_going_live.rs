@@ -119,7 +119,11 @@ pub(super) fn preview(
         );
     }
     let preview = Preview {
-        hosts: each_once(raw.hosts.iter().flatten(), &path, problems),
+        hosts: each_once(
+            raw.hosts.iter().flatten(),
+            &format!("{path}.hosts"),
+            problems,
+        ),
         basic_auth: raw.basic_auth.map(|users| users.0).unwrap_or_default(),
         allow: allow(raw.allow, &path, problems),
         share,

@@ -21,6 +21,8 @@ pub(crate) struct XBaton {
     pub(crate) engine: Option<EngineName>,
     /// Hosts that reach this service: exact, one-level wildcard, or `*` for every host. A service without traffic says `worker: true` instead.
     pub(crate) hosts: Option<Vec<Host>>,
+    /// Hosts that are answered with a redirect (301, 308) to the same path of the first of `hosts`: `www.` to the apex, or the other way round.
+    pub(crate) redirect_hosts: Option<Vec<Host>>,
     /// Path prefix; the longest one wins.
     #[schemars(extend("default" = "/"))]
     pub(crate) path: Option<PathPrefix>,

@@ -225,7 +225,7 @@ impl Router for Embedded {
         let before = self.proxy.table();
         let built: Vec<_> = routes
             .iter()
-            .map(|wanted| Arc::new(self.route(&mut state, wanted)))
+            .flat_map(|wanted| self.routes(&mut state, wanted))
             .collect();
         let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
         let (serving, halves) = (instances(&table), halves(&table));
@@ -274,7 +274,7 @@ impl Router for Embedded {
             ..wanted.clone()
         });
         let built = bare
-            .map(|wanted| Arc::new(self.route(&mut scratch, &wanted)))
+            .flat_map(|wanted| self.routes(&mut scratch, &wanted))
             .collect();
         RoutingTable::new(built)
             .map(drop)

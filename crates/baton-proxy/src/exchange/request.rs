@@ -52,7 +52,9 @@ impl Request<'_> {
         forwarded: &Forwarded<'_>,
         mut fields: impl Iterator<Item = (&'f str, &'f [u8])>,
     ) -> Result<Option<Box<Login>>, Answer> {
-        if let Some(page) = &route.page {
+        if let Some(page) = &route.page
+            && route.redirect_host.is_none()
+        {
             return Err(Answer::page(page));
         }
         // Before a password is asked for, since it would go over a plain connection.
@@ -73,19 +75,27 @@ impl Request<'_> {
         }
     }
 
-    /// Where a plain request is sent instead, when its route wants HTTPS.
+    /// Where a request is sent instead: a plain one, when its route wants HTTPS, and any, when its host
+    /// only stands for another.
     fn redirected_by(&self, route: &Route, secure: bool) -> Option<Answer> {
-        let port = route.redirect_https?;
-        if secure || self.host.is_empty() || self.target.starts_with("/.well-known/acme-challenge/")
+        let https = route.redirect_https.filter(|_| !secure);
+        let other = route.redirect_host.as_deref();
+        if https.is_none() && other.is_none()
+            || self.host.is_empty()
+            || self.target.starts_with("/.well-known/acme-challenge/")
         {
             return None;
         }
-        let host = host_name(self.host);
+        let name = host_name(self.host);
+        // What follows the name: the port that the client has come by.
+        let came_by = self.host.strip_prefix(name).unwrap_or_default();
+        let host = other.unwrap_or(name);
         let target = if self.target == "*" { "" } else { self.target };
-        let location = if port == 443 {
-            format!("https://{host}{target}")
-        } else {
-            format!("https://{host}:{port}{target}")
+        let location = match https {
+            Some(443) => format!("https://{host}{target}"),
+            Some(port) => format!("https://{host}:{port}{target}"),
+            None if secure => format!("https://{host}{came_by}{target}"),
+            None => format!("http://{host}{came_by}{target}"),
         };
         Some(Answer::redirect(self.method, location))
     }

@@ -140,6 +140,7 @@ pub(super) mod tests {
             strip_path: false,
             protocol: Protocol::Http1,
             redirect_https: None,
+            redirect_host: None,
             limits: RouteLimits {
                 body: 0,
                 header_bytes: 4096,

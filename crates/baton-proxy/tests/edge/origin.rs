@@ -143,6 +143,7 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         strip_path: false,
         protocol: Protocol::Http1,
         redirect_https: None,
+        redirect_host: None,
         limits: RouteLimits {
             body: 0,
             header_bytes: 64 * 1024,

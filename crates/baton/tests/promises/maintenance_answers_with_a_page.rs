@@ -52,6 +52,9 @@ fn a_page_that_cannot_be_read_is_named() {
     machine.deploy(&app, &[]);
     let said = machine.baton(&app, &["maintenance", "on", "--page", "/no/such.html"]);
     assert_eq!(said.code, 2, "{said}");
-    assert!(said.stderr.contains("/no/such.html: cannot read it"), "{said}");
+    assert!(
+        said.stderr.contains("/no/such.html: cannot read it"),
+        "{said}"
+    );
     assert_eq!(machine.get("app.test", "/").0, 200);
 }

@@ -83,7 +83,7 @@ pub(super) fn read(options: &ReadOptions, located: &Located) -> Result<Project, 
         );
     }
     let live_hosts = policies.iter().flat_map(|(name, policy)| {
-        let hosts = policy.hosts.iter();
+        let hosts = policy.hosts.iter().chain(&policy.redirect_hosts);
         hosts.map(|host| (name.clone(), host.clone()))
     });
     check_preview_hosts(

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use baton_compose::Policy;
 use baton_compose::policy::{self, Limits, Network, Protocol, Tls};
+use baton_compose::{Policy, Role};
 use baton_proxy::route::{self, RouteLimits};
 use baton_proxy::{Access, Mode, Route, SessionRule, StreamMode, StreamRule};
 use ipnet::IpNet;
@@ -13,7 +13,27 @@ use super::{Embedded, State};
 use crate::router::ServiceRoute;
 
 impl Embedded {
-    pub(super) fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
+    /// All routes of one service: its own, and the one of the hosts that only stand for the first.
+    pub(super) fn routes(&self, state: &mut State, wanted: &ServiceRoute) -> Vec<Arc<Route>> {
+        let own = self.route(state, wanted);
+        let policy = &wanted.policy;
+        let elsewhere = policy
+            .hosts
+            .first()
+            .filter(|_| wanted.role == Role::Live && !policy.redirect_hosts.is_empty());
+        let redirect = elsewhere.map(|first| Route {
+            hosts: lower(&policy.redirect_hosts),
+            redirect_host: Some(first.to_ascii_lowercase().into()),
+            ..self.route(state, wanted)
+        });
+        [Some(own), redirect]
+            .into_iter()
+            .flatten()
+            .map(Arc::new)
+            .collect()
+    }
+
+    fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
         let policy = &wanted.policy;
         let counters = state
             .counters
@@ -22,7 +42,7 @@ impl Embedded {
         let counters = Arc::clone(counters);
         Route {
             app: Arc::from(wanted.app.as_str()),
-            hosts: hosts(policy),
+            hosts: lower(&policy.hosts),
             path: policy.path.clone(),
             strip_path: policy.strip_path,
             protocol: match policy.protocol {
@@ -33,6 +53,7 @@ impl Embedded {
                 Tls::Off => None,
                 Tls::Files { .. } => self.proxy.https_addrs().first().map(SocketAddr::port),
             },
+            redirect_host: None,
             limits: limits(&policy.limits),
             max_wait: policy.max_wait,
             mode: if wanted.held { Mode::Hold } else { Mode::Serve },
@@ -63,12 +84,8 @@ impl Embedded {
     }
 }
 
-fn hosts(policy: &Policy) -> Vec<String> {
-    policy
-        .hosts
-        .iter()
-        .map(|host| host.to_ascii_lowercase())
-        .collect()
+fn lower(hosts: &[String]) -> Vec<String> {
+    hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
 }
 
 fn stream_rule(rule: &policy::StreamRule) -> StreamRule {
