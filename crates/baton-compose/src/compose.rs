@@ -44,24 +44,7 @@ impl<'a> Compose<'a> {
     /// # Errors
     /// Docker or its Compose plugin is missing or too old.
     pub(crate) async fn check_version(&self) -> Result<(), ComposeError> {
-        let mut command = self.command(&[]);
-        command.args(["version", "--short"]);
-        let output = run(command, "version", Vec::new()).await?;
-        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            let detail = stderr.lines().find(|line| !line.trim().is_empty());
-            return Err(ComposeError::ComposeMissing {
-                detail: detail
-                    .unwrap_or("docker printed no reason")
-                    .trim()
-                    .to_owned(),
-            });
-        }
-        if version(&found).is_none_or(|version| version < MINIMUM) {
-            return Err(ComposeError::ComposeTooOld { found });
-        }
-        Ok(())
+        checked_version(self.command(&[])).await.map(drop)
     }
 
     /// The user's model as it is for one color in one role.
@@ -195,6 +178,36 @@ impl<'a> Compose<'a> {
         command.envs(own.iter().copied());
         command
     }
+}
+
+/// The version of the Compose plugin that this process would use.
+///
+/// # Errors
+/// There is none, or it is older than v2.20; with what to do.
+pub async fn compose_version() -> Result<String, ComposeError> {
+    let mut command = Command::new("docker");
+    command.arg("compose");
+    checked_version(command).await
+}
+
+async fn checked_version(mut compose: Command) -> Result<String, ComposeError> {
+    compose.args(["version", "--short"]);
+    let output = run(compose, "version", Vec::new()).await?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let detail = stderr.lines().find(|line| !line.trim().is_empty());
+        return Err(ComposeError::ComposeMissing {
+            detail: detail
+                .unwrap_or("docker printed no reason")
+                .trim()
+                .to_owned(),
+        });
+    }
+    if version(&found).is_none_or(|version| version < MINIMUM) {
+        return Err(ComposeError::ComposeTooOld { found });
+    }
+    Ok(found)
 }
 
 /// Runs a command to its end. `name` is for the error when it could not be run.

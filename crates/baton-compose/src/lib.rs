@@ -9,6 +9,7 @@
 //! | [`error`] | [`ComposeError`]: every mistake of the files, with file, key path and next step |
 //! | [`messages`] | does a preview touch the live color's messages? |
 //! | [`read()`], [`find_app`] | the two readers: `docker compose config`, and plain YAML for processes |
+//! | [`glance`] | a first look at a file without `x-baton`, and writing one into it |
 //! | [`plain`] | the commands that start the services without `x-baton` |
 //! | [`schema()`] | the JSON Schema of `x-baton` |
 //! | [`units`] | durations and sizes as people type them |
@@ -31,6 +32,7 @@ mod yaml;
 
 pub mod color;
 pub mod error;
+pub mod glance;
 pub mod messages;
 pub mod plain;
 pub mod policy;
@@ -39,6 +41,7 @@ pub mod rendering;
 pub mod units;
 
 pub use color::{AppName, Color, Role};
+pub use compose::compose_version;
 pub use error::{ComposeError, Problem};
 pub use policy::Policy;
 pub use project::{EngineKind, Project, Service};

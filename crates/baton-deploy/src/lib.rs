@@ -29,7 +29,7 @@
 //! | [`observe`] | watches a stream path during a deploy and says which mode fits |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
-//! | `machine` | memory and disk that are left |
+//! | [`machine`] | memory and disk that are left |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
@@ -55,7 +55,6 @@ mod keeper;
 mod launch;
 mod lock;
 mod look;
-mod machine;
 mod planning;
 mod preview;
 mod recover;
@@ -76,6 +75,7 @@ pub mod admission;
 pub mod control;
 pub mod error;
 pub mod journal;
+pub mod machine;
 pub mod observe;
 pub mod outcome;
 pub mod plan;

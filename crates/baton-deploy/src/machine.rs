@@ -23,18 +23,21 @@ const LEAST_RESERVE: u64 = 64 * MIB;
 
 /// Memory that a new instance could have, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Memory {
-    pub(crate) available: u64,
-    pub(crate) swap_free: u64,
+pub struct Memory {
+    /// Bytes.
+    pub available: u64,
+    /// Bytes.
+    pub swap_free: u64,
     /// What is left under the tightest cgroup limit, if there is one.
-    pub(crate) cgroup: Option<u64>,
+    pub cgroup: Option<u64>,
     /// Used now by what ends before the new one starts.
-    pub(crate) freed: u64,
+    pub freed: u64,
 }
 
 impl Memory {
     /// Reads `/proc/meminfo` and the cgroups that hold the instances.
-    pub(crate) fn read(engine: EngineKind) -> Memory {
+    #[must_use]
+    pub fn read(engine: EngineKind) -> Memory {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let (available, swap_free) = parse_meminfo(&meminfo);
         Memory {
@@ -50,12 +53,16 @@ impl Memory {
         self.left() < (total / 20).max(LEAST_LEFT)
     }
 
-    pub(crate) fn left(self) -> u64 {
+    /// Bytes that a new instance could have.
+    #[must_use]
+    pub fn left(self) -> u64 {
         let machine = self.available + self.swap_free;
         self.cgroup.map_or(machine, |cgroup| cgroup.min(machine)) + self.freed
     }
 
-    fn describe(self) -> String {
+    /// `412 MiB available and 0 B of swap`
+    #[must_use]
+    pub fn describe(self) -> String {
         let machine = format!(
             "{} available and {} of swap",
             size(self.available),
@@ -242,7 +249,8 @@ impl Disk {
 }
 
 /// The figures and refusals of every filesystem that a deploy writes to.
-pub(crate) fn disks(engine: EngineKind, data: &Path) -> Vec<(String, Option<String>)> {
+#[must_use]
+pub fn disks(engine: EngineKind, data: &Path) -> Vec<(String, Option<String>)> {
     let mut folders = vec![data];
     let docker = Path::new("/var/lib/docker");
     if engine == EngineKind::Docker && docker.is_dir() {
@@ -276,7 +284,8 @@ pub(crate) fn disk_verdict(folder: &Path, disk: Disk) -> (String, Option<String>
 }
 
 /// `512 MiB`, `1.4 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]

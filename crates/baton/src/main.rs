@@ -8,6 +8,9 @@
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
 //! | [`show`] | what a person reads |
+//! | [`doctor`] | what is wrong with this machine |
+//! | [`init`] | what a first `x-baton` says |
+//! | [`install`] | the files of a service of this machine |
 //! | [`demo`] | a blue-green deploy under load in one command |
 //! | [`error`] | how a command fails, and with which exit code |
 #![forbid(unsafe_code)]
@@ -19,7 +22,10 @@ mod cli;
 mod client;
 mod daemon;
 mod demo;
+mod doctor;
 mod error;
+mod init;
+mod install;
 mod show;
 mod wire;
 

@@ -11,17 +11,9 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 pub enum Later {
     #[command(hide = true)]
-    Init(Anything),
-    #[command(hide = true)]
     Import(Anything),
     #[command(hide = true)]
     Load(Anything),
-    #[command(hide = true)]
-    Doctor(Anything),
-    #[command(hide = true)]
-    Install(Anything),
-    #[command(hide = true)]
-    Uninstall(Anything),
     #[command(hide = true)]
     Upgrade(Anything),
 }
@@ -36,12 +28,8 @@ pub struct Anything {
 impl Later {
     fn parts(&self) -> (&'static str, &Anything) {
         match self {
-            Later::Init(rest) => ("init", rest),
             Later::Import(rest) => ("import", rest),
             Later::Load(rest) => ("load", rest),
-            Later::Doctor(rest) => ("doctor", rest),
-            Later::Install(rest) => ("install", rest),
-            Later::Uninstall(rest) => ("uninstall", rest),
             Later::Upgrade(rest) => ("upgrade", rest),
         }
     }

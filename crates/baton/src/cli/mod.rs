@@ -18,12 +18,16 @@ mod demo;
 mod dependencies;
 mod deploy;
 mod difference;
+mod doctor;
 mod events;
 mod fetch;
 mod follow;
+mod init;
+mod install;
 mod later;
 mod logs;
 mod maintenance;
+mod man;
 mod observe;
 mod pause;
 mod project;
@@ -38,6 +42,7 @@ mod serve;
 mod stage;
 mod status;
 mod switch;
+mod uninstall;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -138,12 +143,22 @@ enum Command {
     Remove(remove::Remove),
     /// Run the daemon: proxy, control plane and control socket
     Serve(serve::Serve),
+    /// Write a first `x-baton` into the compose file
+    Init(init::Init),
+    /// Make Baton a service of this machine
+    Install(install::Install),
+    /// Take the service away again
+    Uninstall(uninstall::Uninstall),
+    /// What is wrong with this machine, and what to do about it
+    Doctor(doctor::Doctor),
     /// See a blue-green deploy under load; needs no Docker, no root, no network
     Demo(demo::Demo),
     /// Print the JSON Schema of `x-baton`, for editors
     Schema(schema::Schema),
     /// Print the completions of a shell
     Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
     #[command(flatten)]
     Later(later::Later),
 }
@@ -186,6 +201,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(command) => return command.run(&global),
         Command::Completions(command) => return command.run(),
         Command::Schema(command) => return command.run(global.out()),
+        Command::Man(command) => return command.run(global.out()),
+        Command::Init(command) => return command.run(&global),
         Command::Later(command) => return Err(command.refuse()),
         _ => {}
     }
@@ -213,16 +230,31 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Resume(command) => command.run(&global).await,
             Command::Maintenance(command) => command.run(&global).await,
             Command::Remove(command) => command.run(&global).await,
+            Command::Install(command) => command.run(&global).await,
+            Command::Uninstall(command) => command.run(&global).await,
+            Command::Doctor(command) => command.run(&global).await,
             Command::Demo(command) => command.run(&global).await,
             Command::Serve(_)
             | Command::Completions(_)
             | Command::Schema(_)
+            | Command::Man(_)
+            | Command::Init(_)
             | Command::Later(_) => Ok(()),
         }
     })
 }
 
-/// The whole command tree, for completions and tests.
+/// What only root can do.
+fn needs_root(command: &str) -> Result<(), CliError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!(
+        "`baton {command}` changes the machine and needs root: `sudo baton {command}`"
+    )))
+}
+
+/// The whole command tree, for completions, manual pages and tests.
 fn tree() -> clap::Command {
     Cli::command()
 }
