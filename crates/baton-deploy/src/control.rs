@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_compose::project::FetchedImages;
+use baton_compose::project::{FetchedImages, Notice};
 use baton_compose::{AppName, Color, EngineKind};
 use baton_engine::{Engine, LogLine};
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,9 @@ pub struct Event {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Check {
     pub plan: crate::plan::Plan,
+    /// Keys of the file that Baton changed or dropped, and what it knows of the app beside.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// Image and configuration are what is live now.
     pub nothing_to_do: bool,
     /// Memory and disk, in sentences with their numbers.
