@@ -22,7 +22,7 @@ use crate::router::Router;
 use crate::status::Status;
 use crate::store::Store;
 use crate::work::Work;
-use crate::{app, launch, look, recover, supervise, unwell};
+use crate::{app, launch, look, recover, sessions, supervise, unwell};
 
 /// What a control plane is opened with.
 #[derive(Debug)]
@@ -96,6 +96,7 @@ impl ControlPlane {
         recover::serve(core).await?;
         recover::unfinished(core).await?;
         core.spawn(unwell::look_after(Arc::clone(core)));
+        core.spawn(sessions::look_after(Arc::clone(core)));
         for (kind, engine) in &core.engines {
             core.spawn(supervise::follow(
                 Arc::clone(core),
@@ -308,6 +309,12 @@ impl ControlPlane {
         path: &str,
     ) -> Result<mpsc::Receiver<Observed>, DeployError> {
         observe::observe(&self.core, app, path).await
+    }
+
+    /// Writes down which clients' sessions live where, so that they stay there over a restart. It is done
+    /// from time to time; call it before the daemon stops, for those since then.
+    pub async fn remember_sessions(&self) {
+        self.core.remember_sessions().await;
     }
 
     /// Which app a command means: the one of this name, else the only one there is.
