@@ -60,7 +60,7 @@ impl Core {
     /// stops nothing.
     pub(crate) async fn remember_sessions(&self) -> bool {
         // One after the other: what is newer is written last.
-        let _turn = self.remembering.lock().await;
+        let mut failing = self.remembering.lock().await;
         let (instances, pinned) = self.routes.with_sessions().await;
         let router = self.routes.router();
         let records: Vec<Record> = instances
@@ -68,11 +68,14 @@ impl Core {
             .filter_map(|instance| record(instance, &router.known_sessions(instance)))
             .collect();
         let path = path(&self.data);
-        match spawn_blocking(move || write(&path, &records)).await {
-            Ok(Err(error)) => tracing::warn!("cannot write down where sessions live: {error}"),
-            // An error: it was stopped with the control plane.
-            Ok(Ok(())) | Err(_) => {}
+        // It does not end when the control plane is stopped in it.
+        let Ok(written) = spawn_blocking(move || write(&path, &records)).await else {
+            return pinned;
+        };
+        if let (Err(error), false) = (&written, *failing) {
+            tracing::warn!("cannot write down where sessions live: {error}");
         }
+        *failing = written.is_err();
         pinned
     }
 }
