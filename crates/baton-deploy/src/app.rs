@@ -70,16 +70,6 @@ pub(crate) async fn named(core: &Core, name: Option<&str>) -> Result<AppName, De
     }
 }
 
-/// `pause` and `resume`.
-pub(crate) async fn hold(core: &Core, app: &AppName, held: bool) -> Result<(), DeployError> {
-    core.known(app).await?;
-    core.store.set_paused(app, held).await?;
-    core.routes.hold(app, held).await?;
-    let kind = if held { "paused" } else { "resumed" };
-    core.event(Some(app), kind, format!("{app} {kind}")).await;
-    Ok(())
-}
-
 pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), DeployError> {
     core.known(app).await?;
     // Not a deploy, but nobody may deploy meanwhile.

@@ -10,6 +10,7 @@ use baton_engine::{Engine, LogLine};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::admission::{self, Maintenance};
 use crate::core::Core;
 use crate::error::DeployError;
 use crate::observe::{self, Observed};
@@ -211,7 +212,7 @@ impl ControlPlane {
     /// # Errors
     /// No such app.
     pub async fn pause(&self, app: &AppName) -> Result<(), DeployError> {
-        app::hold(&self.core, app, true).await
+        admission::hold(&self.core, app, true).await
     }
 
     /// Lets them go on.
@@ -219,7 +220,20 @@ impl ControlPlane {
     /// # Errors
     /// No such app.
     pub async fn resume(&self, app: &AppName) -> Result<(), DeployError> {
-        app::hold(&self.core, app, false).await
+        admission::hold(&self.core, app, false).await
+    }
+
+    /// Answers every new request of the app with a page and 503, also over a restart of the daemon and
+    /// a deploy; None ends it. Preview hosts and what is in flight go on.
+    ///
+    /// # Errors
+    /// No such app; a page over [`admission::LARGEST_PAGE`].
+    pub async fn maintain(
+        &self,
+        app: &AppName,
+        maintenance: Option<Maintenance>,
+    ) -> Result<(), DeployError> {
+        admission::maintain(&self.core, app, maintenance).await
     }
 
     /// Unroutes, drains and stops both colors, forgets the app. The user's networks, volumes and

@@ -17,6 +17,7 @@
 //! | --- | --- |
 //! | [`release`] | [`Release`](release::Release): image, rendering, policy; numbered per app |
 //! | [`slots`] | what is in each color of an app, and its role now |
+//! | [`admission`] | `pause` and `maintenance`: whether requests are let in |
 //! | `routes` | what each app wants of the router; every change is published through it |
 //! | `store` | the SQLite database: releases, slots, deploys, journal, receipts, events |
 //! | [`router`] | [`Router`](router::Router): publishes the live colors to what carries traffic; `embedded` is Baton's proxy |
@@ -73,6 +74,7 @@ mod unwell;
 mod verdict;
 mod work;
 
+pub mod admission;
 pub mod control;
 pub mod error;
 pub mod journal;

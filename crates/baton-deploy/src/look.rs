@@ -8,6 +8,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use crate::admission;
 use crate::control::{Check, Event};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
@@ -50,6 +51,7 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         color(core, app, green, canary),
     );
     let (blue, green) = colors.await;
+    let admission = admission::of(core, app).await.unwrap_or_default();
     Some(AppStatus {
         name: app.to_string(),
         strategy: release
@@ -64,7 +66,8 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         }),
         colors: Colors { blue, green },
         hosts: release.as_ref().map(hosts).unwrap_or_default(),
-        paused: core.store.paused(app).await.unwrap_or_default(),
+        paused: admission.held,
+        maintenance: admission.page.is_some(),
         warnings: warnings(core, app, release.as_ref()),
     })
 }

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use crate::admission;
 use crate::core::Core;
 use crate::error::DeployError;
 use crate::journal::{Entry, EntryKind};
@@ -69,7 +70,7 @@ async fn read_live(
         serving(core, &release, color),
         draining(core, app, color.other())
     )?;
-    let held = core.store.paused(app).await?;
+    let admission = admission::of(core, app).await?;
     let rolled = rolled(core, app, color.other()).await?;
     known.recall(core, instances.iter().chain(&rolled).chain(&draining));
     let live = Live::new(&release, color, &instances).with(&rolled);
@@ -78,7 +79,7 @@ async fn read_live(
         true => Beside::default(),
         false => Beside::new(&draining).pinned(release.pins()),
     };
-    Ok(Some(live.held(held).beside(beside)))
+    Ok(Some(live.admitting(admission).beside(beside)))
 }
 
 /// What runs of a release that takes traffic.

@@ -8,6 +8,7 @@ use baton_engine::{Instance, InstanceId};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
+use crate::admission::Admission;
 use crate::error::DeployError;
 use crate::release::{Release, ReleaseId};
 use crate::router::{Page, RouteConflict, Router, ServiceRoute, Split};
@@ -22,7 +23,7 @@ pub(crate) struct Live {
     /// Those that may take requests.
     instances: Vec<Instance>,
     beside: Beside,
-    held: bool,
+    admission: Admission,
     /// A share of the clients goes to the other color.
     canary: Option<Split>,
     /// It was stopped first: requests and event streams wait for what comes.
@@ -156,7 +157,7 @@ impl Live {
                 .collect(),
             instances: addressed(instances),
             beside: Beside::default(),
-            held: false,
+            admission: Admission::default(),
             canary: None,
             stopped: false,
         }
@@ -168,8 +169,8 @@ impl Live {
         self
     }
 
-    pub(crate) fn held(mut self, held: bool) -> Live {
-        self.held = held;
+    pub(crate) fn admitting(mut self, admission: Admission) -> Live {
+        self.admission = admission;
         self
     }
 
@@ -234,14 +235,14 @@ impl Live {
                 } else {
                     Vec::new()
                 },
-                held: self.held || self.stopped,
+                held: self.admission.held || self.stopped,
                 role: Role::Live,
                 split: self.canary.as_ref().map(|split| Split {
                     instances: of(&split.instances),
                     ..split.clone()
                 }),
                 streams_wait: self.stopped,
-                page: None,
+                page: self.admission.page.clone(),
             }
         })
     }
@@ -448,10 +449,18 @@ impl Routes {
         .await
     }
 
-    pub(crate) async fn hold(&self, app: &AppName, held: bool) -> Result<(), RouteConflict> {
-        self.change(app, |live| std::mem::replace(&mut live.held, held) != held)
-            .await
-            .map(drop)
+    pub(crate) async fn admit(
+        &self,
+        app: &AppName,
+        admission: Admission,
+    ) -> Result<(), RouteConflict> {
+        self.change(app, |live| {
+            let changes = live.admission != admission;
+            live.admission = admission;
+            changes
+        })
+        .await
+        .map(drop)
     }
 
     /// The app takes no requests any more; returns what served it.

@@ -22,6 +22,9 @@ pub struct AppStatus {
     pub colors: Colors,
     pub hosts: Vec<String>,
     pub paused: bool,
+    /// Every request is answered with a page.
+    #[serde(default)]
+    pub maintenance: bool,
     /// What a person should know: an instance that restarts, a plain container that came back.
     pub warnings: Vec<String>,
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{StepError, StepResult, Walk, shield};
 use crate::activate;
+use crate::admission;
 use crate::core::ask;
 use crate::error::DeployError;
 use crate::figures;
@@ -36,7 +37,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         return Err(StepError::Cancelled("cancelled".to_owned()));
     }
     let live = Live::new(&release, to, &instances)
-        .held(walk.core.store.paused(&app).await?)
+        .admitting(admission::of(&walk.core, &app).await?)
         .beside(old_beside(walk).await);
     let commit = walk.core.store.commit_switch(Commit {
         app: app.clone(),

@@ -10,6 +10,7 @@ use baton_engine::Shield;
 
 use super::{Walk, shield, stop_old, switch};
 use crate::activate;
+use crate::admission;
 use crate::drain::Leaving;
 use crate::error::DeployError;
 use crate::plan::StepName;
@@ -54,7 +55,7 @@ async fn back(walk: &mut Walk, from: Color, old: &Release) -> Result<(), DeployE
     let new = core.running_instances(&release, to).await?;
     let stopped_first = walk.plan.has(StepName::StopOld);
     let live = Live::new(old, from, &running)
-        .held(core.store.paused(&app).await?)
+        .admitting(admission::of(&core, &app).await?)
         .beside(Beside::new(&new))
         .stopped(stopped_first);
     let commit = core.store.commit_way_back(&app, walk.deploy.id, from);

@@ -1,9 +1,10 @@
-//! Apps: paused or not, the next release number, what was live when.
+//! Apps: paused or not, in maintenance or not, the next release number, what was live when.
 
 use baton_compose::AppName;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Store, failed};
+use crate::admission::Maintenance;
 use crate::error::DeployError;
 use crate::release::ReleaseId;
 
@@ -73,6 +74,49 @@ impl Store {
                 .execute(
                     "UPDATE apps SET paused = ?2 WHERE name = ?1",
                     params![app, paused],
+                )
+                .map(drop)
+        })
+        .await
+    }
+
+    /// None: off.
+    pub(crate) async fn maintenance(
+        &self,
+        app: &AppName,
+    ) -> Result<Option<Maintenance>, DeployError> {
+        let app = app.to_string();
+        let text = self
+            .call("read app", move |connection| {
+                let text: Option<Option<String>> = connection
+                    .query_row(
+                        "SELECT maintenance FROM apps WHERE name = ?1",
+                        [app],
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                Ok(text.flatten())
+            })
+            .await?;
+        text.map(|text| serde_json::from_str(&text).map_err(|error| failed("read app", error)))
+            .transpose()
+    }
+
+    pub(crate) async fn set_maintenance(
+        &self,
+        app: &AppName,
+        maintenance: Option<Maintenance>,
+    ) -> Result<(), DeployError> {
+        let app = app.to_string();
+        let text = maintenance
+            .map(|maintenance| serde_json::to_string(&maintenance))
+            .transpose()
+            .map_err(|error| failed("write app", error))?;
+        self.call("write app", move |connection| {
+            connection
+                .execute(
+                    "UPDATE apps SET maintenance = ?2 WHERE name = ?1",
+                    params![app, text],
                 )
                 .map(drop)
         })

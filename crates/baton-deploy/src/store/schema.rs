@@ -69,6 +69,10 @@ const MIGRATIONS: &[&str] = &[
     -- The staged release: whenever the idle color is free, it is what runs there.
     ALTER TABLE apps ADD COLUMN staged INTEGER;
 ",
+    "
+    -- What `maintenance on` was asked with; NULL: off.
+    ALTER TABLE apps ADD COLUMN maintenance TEXT;
+",
 ];
 
 #[derive(Debug)]

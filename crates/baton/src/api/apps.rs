@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::Response;
+use baton_deploy::admission::Maintenance;
 use baton_deploy::outcome::Outcome;
 use baton_deploy::request::{RollbackRequest, Steer, SwitchRequest};
 
@@ -102,6 +103,22 @@ pub(super) async fn resume(
     let name = app_name(&app)?;
     to_its_end(async move { api.control.resume(&name).await }).await?;
     Ok(done(format!("{app} takes requests again")))
+}
+
+/// `POST /v1/apps/{app}/maintenance`: every new request is answered with a page, or none any more.
+pub(super) async fn maintenance(
+    State(api): State<Api>,
+    Path(app): Path<String>,
+    bytes: Bytes,
+) -> Result<Json<Done>, ApiError> {
+    let wanted: Option<Maintenance> = body(&bytes)?;
+    let name = app_name(&app)?;
+    let message = match wanted {
+        Some(_) => format!("{app} is in maintenance: every request is answered with a page (503)"),
+        None => format!("{app} takes requests again"),
+    };
+    to_its_end(async move { api.control.maintain(&name, wanted).await }).await?;
+    Ok(done(message))
 }
 
 /// `DELETE /v1/apps/{app}`: drained, stopped, forgotten.

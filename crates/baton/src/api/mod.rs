@@ -3,7 +3,7 @@
 //! | module | routes |
 //! | --- | --- |
 //! | [`deploys`] | `POST /v1/deploys`, `PUT /v1/deploys/{id}/images`, `GET /v1/deploys/{id}/progress` |
-//! | [`apps`] | `POST /v1/apps/{app}/rollback`, `switch`, `canary`, `cancel`, `pause`, `resume`; `DELETE /v1/apps/{app}` |
+//! | [`apps`] | `POST /v1/apps/{app}/rollback`, `switch`, `canary`, `cancel`, `pause`, `resume`, `maintenance`; `DELETE /v1/apps/{app}` |
 //! | [`look`] | `GET /v1/daemon`, `/v1/status`, `/v1/app`, `/v1/apps/{app}/releases`, `receipts`, `logs`, `observe`, `/v1/events`; `POST /v1/check` |
 //! | [`peer`] | who calls: `SO_PEERCRED` |
 //! | [`stream`] | JSON lines that outlive a client that goes away |
@@ -67,6 +67,7 @@ impl Api {
             .route("/v1/apps/{app}/cancel", post(apps::cancel))
             .route("/v1/apps/{app}/pause", post(apps::pause))
             .route("/v1/apps/{app}/resume", post(apps::resume))
+            .route("/v1/apps/{app}/maintenance", post(apps::maintenance))
             .route("/v1/apps/{app}", delete(apps::remove))
             .route("/v1/apps/{app}/releases", get(look::releases))
             .route("/v1/apps/{app}/receipts", get(look::receipts))

@@ -42,7 +42,7 @@ pub enum WaitFor {
     Drained,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     baton_compose::units::parse_duration(text)
         .ok_or_else(|| format!("expected a duration such as 30s or 10m, found {text:?}"))
 }

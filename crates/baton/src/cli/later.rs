@@ -11,8 +11,6 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 pub enum Later {
     #[command(hide = true)]
-    Maintenance(Anything),
-    #[command(hide = true)]
     Init(Anything),
     #[command(hide = true)]
     Import(Anything),
@@ -38,7 +36,6 @@ pub struct Anything {
 impl Later {
     fn parts(&self) -> (&'static str, &Anything) {
         match self {
-            Later::Maintenance(rest) => ("maintenance", rest),
             Later::Init(rest) => ("init", rest),
             Later::Import(rest) => ("import", rest),
             Later::Load(rest) => ("load", rest),

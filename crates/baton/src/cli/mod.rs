@@ -23,6 +23,7 @@ mod fetch;
 mod follow;
 mod later;
 mod logs;
+mod maintenance;
 mod observe;
 mod pause;
 mod project;
@@ -131,6 +132,8 @@ enum Command {
     Pause(pause::Pause),
     /// Let held requests go on
     Resume(resume::Resume),
+    /// Answer every request with a page, or end that
+    Maintenance(maintenance::MaintenanceCommand),
     /// Take an app away: drain it, stop it, forget it
     Remove(remove::Remove),
     /// Run the daemon: proxy, control plane and control socket
@@ -208,6 +211,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Observe(command) => command.run(&global).await,
             Command::Pause(command) => command.run(&global).await,
             Command::Resume(command) => command.run(&global).await,
+            Command::Maintenance(command) => command.run(&global).await,
             Command::Remove(command) => command.run(&global).await,
             Command::Demo(command) => command.run(&global).await,
             Command::Serve(_)
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn help_lists_what_is_there_and_hides_what_is_not() {
         let help = tree().term_width(100).render_help().to_string();
-        assert!(!help.contains("stage"), "{help}");
+        assert!(!help.contains("upgrade"), "{help}");
         insta::assert_snapshot!("help", help);
     }
 

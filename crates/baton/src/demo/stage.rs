@@ -22,6 +22,10 @@ const APP: &str = "demo";
 const STARTED: Duration = Duration::from_secs(10);
 /// Longer than an instance's `stop_grace_period` here.
 const ENDED: Duration = Duration::from_secs(10);
+/// Between two tries to take the app away.
+const AGAIN: Duration = Duration::from_millis(50);
+/// The exit code of a command that another deploy kept out (DESIGN.md §4).
+const LOCKED: u8 = 5;
 
 /// A release as the demo's compose file says it.
 #[derive(Debug, Clone, Copy)]
@@ -194,23 +198,28 @@ impl Stage {
             .map_err(|error| CliError::other(file.display(), error))
     }
 
-    async fn remove(&self) -> bool {
+    /// Takes the app away. A deploy of it may be under way, even one that has just switched and can
+    /// neither be cancelled nor interrupted for a moment: then again.
+    async fn remove_app(&self) {
         let client = self.client();
-        let path = format!("/v1/apps/{APP}");
-        let remove = client.call::<Done>(Method::DELETE, &path, &());
-        matches!(tokio::time::timeout(ENDED, remove).await, Ok(Ok(_)))
+        let app = format!("/v1/apps/{APP}");
+        let cancel = format!("{app}/cancel");
+        loop {
+            let removed = client.call::<Done>(Method::DELETE, &app, &()).await;
+            let Err(error) = removed else { return };
+            let cancelled = client
+                .call::<serde_json::Value>(Method::POST, &cancel, &())
+                .await;
+            if cancelled.is_err() && error.exit_code() != LOCKED {
+                return; // It was never there.
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Takes everything away: the app, the daemon, the folder.
     pub async fn strike(self) {
-        // The app may not be there yet, or its deploy may hold it: then that is cancelled first.
-        if !self.remove().await {
-            let client = self.client();
-            let path = format!("/v1/apps/{APP}/cancel");
-            let cancel = client.call::<serde_json::Value>(Method::POST, &path, &());
-            let _ = tokio::time::timeout(ENDED, cancel).await;
-            self.remove().await;
-        }
+        let _ = tokio::time::timeout(ENDED, self.remove_app()).await;
         if let Some(mut daemon) = self.keep(None) {
             if let Some(pid) = daemon.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
                 let _ = kill_process(pid, Signal::TERM);

@@ -118,6 +118,13 @@ fn remarks(app: &AppStatus, paint: Paint) -> Vec<String> {
             paint.yellow("paused")
         ));
     }
+    if app.maintenance {
+        remarks.push(format!(
+            "{}: {}, every request is answered with a page; `baton maintenance off` ends it",
+            app.name,
+            paint.yellow("maintenance")
+        ));
+    }
     for (color, status) in [("blue", &app.colors.blue), ("green", &app.colors.green)] {
         let sessions: u64 = status.instances.iter().map(|one| one.sessions).sum();
         if status.role == SlotRole::Draining && sessions > 0 {
@@ -185,6 +192,7 @@ mod tests {
             colors: Colors { blue, green },
             hosts: vec!["api.example.com".into()],
             paused: false,
+            maintenance: false,
             warnings: vec![],
         }
     }

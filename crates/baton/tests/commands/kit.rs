@@ -247,7 +247,16 @@ impl Drop for Stage {
         if self.daemon.is_some() {
             // Instances outlive the daemon: they go first.
             self.baton(&["cancel", "--app", "shop"]);
-            let removed = self.baton(&["remove", "--yes", "--app", "shop"]);
+            let remove = || self.baton(&["remove", "--yes", "--app", "shop"]);
+            let mut removed = remove();
+            // A deploy that has just switched cannot be cancelled, and holds the app for a moment more.
+            for _ in 0..100 {
+                if removed.code != 5 {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                removed = remove();
+            }
             if !std::thread::panicking() && removed.code != 0 {
                 assert!(removed.err.contains("no app"), "{removed:?}");
             }

@@ -6,10 +6,6 @@ use crate::kit::Stage;
 fn each_says_that_it_is_not_supported_yet() {
     let stage = Stage::bare();
     for name in [
-        "stage",
-        "promote",
-        "canary",
-        "maintenance",
         "init",
         "import",
         "load",
@@ -23,11 +19,6 @@ fn each_says_that_it_is_not_supported_yet() {
         let message = format!("baton {name}: not supported yet");
         assert_eq!(said.result()["message"], message.as_str());
         assert!(said.err.contains(&message), "{said:?}");
-    }
-    for strategy in ["rolling", "canary"] {
-        let said = stage.baton(&["deploy", "--strategy", strategy]);
-        assert_eq!(said.code, 2, "{said:?}");
-        assert!(said.err.contains("not supported yet"), "{said:?}");
     }
 }
 

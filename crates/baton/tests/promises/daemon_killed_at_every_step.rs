@@ -158,13 +158,17 @@ fn processes_of(app: &str) -> usize {
     let wanted = format!("BATON_APP={app}");
     let mut found = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        // Containers of the app carry the same variable, but another cgroup; they are counted by Docker.
+        // Containers of the app carry the same variable, but are in a cgroup of Docker's or, under the
+        // shield, of their slot's; they are counted by Docker.
         let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         let ours = environment
             .split(|byte| *byte == 0)
             .any(|pair| pair == wanted.as_bytes());
-        if ours && !cgroup.contains("docker") {
+        let in_container = ["docker", &format!("baton-{app}-")]
+            .iter()
+            .any(|name| cgroup.contains(name));
+        if ours && !in_container {
             found += 1;
         }
     }

@@ -24,6 +24,7 @@ mod fifty_deploys_lose_nothing;
 mod in_flight_request_is_answered_by_old_color;
 mod internal_callers_follow_the_switch;
 mod killed_instance_comes_back;
+mod maintenance_answers_with_a_page;
 mod messages_decide_over_the_old_color;
 mod observe_says_which_mode_fits;
 mod old_images_are_pruned;
