@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_compose::project::FetchedImages;
+use baton_compose::project::{FetchedImages, Notice};
 use baton_compose::{AppName, Color, EngineKind};
 use baton_engine::{Engine, LogLine};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::router::Router;
 use crate::status::Status;
 use crate::store::Store;
 use crate::work::Work;
-use crate::{app, launch, look, recover, supervise, unwell};
+use crate::{app, launch, look, recover, sessions, supervise, unwell};
 
 /// What a control plane is opened with.
 #[derive(Debug)]
@@ -71,6 +71,9 @@ pub struct Event {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Check {
     pub plan: crate::plan::Plan,
+    /// Keys of the file that Baton changed or dropped, and what it knows of the app beside.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// Image and configuration are what is live now.
     pub nothing_to_do: bool,
     /// Memory and disk, in sentences with their numbers.
@@ -94,6 +97,7 @@ impl ControlPlane {
         recover::serve(core).await?;
         recover::unfinished(core).await?;
         core.spawn(unwell::look_after(Arc::clone(core)));
+        core.spawn(sessions::look_after(Arc::clone(core)));
         for (kind, engine) in &core.engines {
             core.spawn(supervise::follow(
                 Arc::clone(core),
@@ -319,6 +323,12 @@ impl ControlPlane {
         path: &str,
     ) -> Result<mpsc::Receiver<Observed>, DeployError> {
         observe::observe(&self.core, app, path).await
+    }
+
+    /// Writes down which clients' sessions live where, so that they stay there over a restart. It is done
+    /// from time to time; call it before the daemon stops, for those since then.
+    pub async fn remember_sessions(&self) {
+        self.core.remember_sessions().await;
     }
 
     /// Which app a command means: the one of this name, else the only one there is.

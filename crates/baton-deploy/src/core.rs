@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) boots: Arc<Semaphore>,
     pub(crate) supervision: Supervision,
     pub(crate) data: PathBuf,
+    /// Held while `sessions` writes its file; whether that failed the last time.
+    pub(crate) remembering: tokio::sync::Mutex<bool>,
     /// Boot id of the machine: addresses of another boot mean nothing.
     pub(crate) boot: String,
     /// Tells figures of this daemon's life from those of an earlier one.
@@ -55,6 +57,7 @@ impl Core {
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),
             data: settings.data,
+            remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),
             session: session_id(),
             running: Mutex::default(),

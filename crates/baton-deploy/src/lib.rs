@@ -27,6 +27,7 @@
 //! | `drain`, `tail` | the proof that a color may be stopped; a color on its way out |
 //! | [`redis`] | Redis Streams: nothing of the old color is lost |
 //! | [`observe`] | watches a stream path during a deploy and says which mode fits |
+//! | `sessions` | which clients' sessions live where, over a restart of the daemon |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
@@ -61,6 +62,7 @@ mod recover;
 mod routes;
 mod run;
 mod running;
+mod sessions;
 mod step;
 mod store;
 mod strategy;

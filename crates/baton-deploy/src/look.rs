@@ -220,6 +220,7 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
         && live.is_some_and(|live| live.is_same_as(&request.project, &Default::default()));
     Ok(Check {
         plan: planned.plan,
+        notices: planned.notices,
         nothing_to_do,
         figures: findings.figures,
         refusals,

@@ -18,9 +18,11 @@ use crate::outcome::{ExitCode, Outcome};
 use crate::plan::StepName;
 use crate::planning;
 use crate::progress::Progress;
-use crate::routes::Live;
+use crate::release::Release;
+use crate::routes::{Beside, Live};
 use crate::run;
 use crate::running::{RunningDeploy, Tail};
+use crate::sessions::KnownSessions;
 use crate::slots::SlotRole;
 use crate::step::{StepError, Walk};
 use crate::store::{DeployRow, Phase};
@@ -30,9 +32,10 @@ use crate::tail::{self, After};
 /// the addresses where they were served last, if the machine was not started anew since.
 pub(crate) async fn serve(core: &Arc<Core>) -> Result<(), DeployError> {
     let apps = core.store.apps().await?;
+    let known = &KnownSessions::read(&core.data).await;
     let mut asked: FuturesUnordered<BoxFuture<'_, (AppName, Option<Live>)>> = apps
         .iter()
-        .map(|app| Box::pin(async move { (app.clone(), live_of(core, app).await) }) as _)
+        .map(|app| Box::pin(async move { (app.clone(), live_of(core, app, known).await) }) as _)
         .collect();
     // Each as soon as its engine has answered: one that hangs holds up its own apps only.
     while let Some((app, live)) = asked.next().await {
@@ -44,8 +47,8 @@ pub(crate) async fn serve(core: &Arc<Core>) -> Result<(), DeployError> {
 }
 
 /// An app whose records cannot be read must not keep the others from being served.
-async fn live_of(core: &Core, app: &AppName) -> Option<Live> {
-    match read_live(core, app).await {
+async fn live_of(core: &Core, app: &AppName, known: &KnownSessions) -> Option<Live> {
+    match read_live(core, app, known).await {
         Ok(live) => live,
         Err(error) => {
             tracing::error!(%app, "cannot serve it: {error}");
@@ -54,21 +57,57 @@ async fn live_of(core: &Core, app: &AppName) -> Option<Live> {
     }
 }
 
-async fn read_live(core: &Core, app: &AppName) -> Result<Option<Live>, DeployError> {
+async fn read_live(
+    core: &Core,
+    app: &AppName,
+    known: &KnownSessions,
+) -> Result<Option<Live>, DeployError> {
     let Some((color, release)) = core.live_release(app).await? else {
         return Ok(None);
     };
-    let instances: Vec<Instance> = match core.running_instances(&release, color).await {
-        Ok(instances) => instances,
-        Err(error) => {
-            tracing::warn!(%app, "{error}; serving where it was served last");
-            core.store.routed(app, color, &core.boot).await?
-        }
-    };
+    // At once: an engine that hangs is waited for once.
+    let (instances, draining) = tokio::try_join!(
+        serving(core, &release, color),
+        draining(core, app, color.other())
+    )?;
     let admission = admission::of(core, app).await?;
-    let beside = rolled(core, app, color.other()).await?;
-    let live = Live::new(&release, color, &instances).with(&beside);
-    Ok(Some(live.admitting(admission)))
+    let rolled = rolled(core, app, color.other()).await?;
+    known.recall(core, instances.iter().chain(&rolled).chain(&draining));
+    let live = Live::new(&release, color, &instances).with(&rolled);
+    // Its clients come back before the drain goes on.
+    let beside = match draining.is_empty() {
+        true => Beside::default(),
+        false => Beside::new(&draining).pinned(release.pins()),
+    };
+    Ok(Some(live.admitting(admission).beside(beside)))
+}
+
+/// What runs of a release that takes traffic.
+async fn serving(
+    core: &Core,
+    release: &Release,
+    color: Color,
+) -> Result<Vec<Instance>, DeployError> {
+    match core.running_instances(release, color).await {
+        Ok(instances) => Ok(instances),
+        Err(error) => {
+            let app = &release.app;
+            tracing::warn!(%app, "{error}; serving where it was served last");
+            core.store.routed(app, color, &core.boot).await
+        }
+    }
+}
+
+/// What still runs of a color that was live before.
+async fn draining(core: &Core, app: &AppName, color: Color) -> Result<Vec<Instance>, DeployError> {
+    let slot = core.store.slot(app, color).await?;
+    let (SlotRole::Draining, Some(id)) = (slot.role, slot.release) else {
+        return Ok(Vec::new());
+    };
+    match core.store.release(app, id).await? {
+        Some(release) => serving(core, &release, color).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// What a rolling deploy had exchanged already: the old instances alone may be too few.

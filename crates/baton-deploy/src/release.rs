@@ -86,6 +86,12 @@ impl Release {
             .filter(|service| service.policy.worker.is_none())
     }
 
+    /// While it is live, do clients stay on the release before it as long as their session lives there?
+    pub(crate) fn pins(&self) -> bool {
+        self.routed()
+            .any(|service| service.policy.sessions.is_some())
+    }
+
     pub(crate) fn service(&self, name: &str) -> Option<&baton_compose::Service> {
         self.project
             .services

@@ -200,6 +200,18 @@ impl Live {
             .map_or(Weight::NONE, |split| split.weight)
     }
 
+    /// Those in which sessions may live that the file wants kept; none where it says nothing of them.
+    fn with_sessions(&self) -> impl Iterator<Item = &Instance> {
+        let kept = |service: &str| {
+            let mut services = self.services.iter();
+            services.any(|(name, policy)| name == service && policy.sessions.is_some())
+        };
+        let canary = self.canary.iter().flat_map(|split| &split.instances);
+        let all = self.instances.iter().chain(canary);
+        all.chain(self.beside.instances.iter().filter(|_| self.beside.pinned))
+            .filter(move |instance| kept(&instance.service))
+    }
+
     fn routes<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = ServiceRoute> + 'a {
         self.services.iter().map(|(service, policy)| {
             let of = |instances: &[Instance]| -> Vec<Instance> {
@@ -270,6 +282,15 @@ impl Routes {
 
     pub(crate) async fn live(&self, app: &AppName) -> Option<Live> {
         self.table.lock().await.live.get(app).cloned()
+    }
+
+    /// Instances whose sessions the files want kept, and whether clients of one that is not live any
+    /// more are among them.
+    pub(crate) async fn with_sessions(&self) -> (Vec<Instance>, bool) {
+        let table = self.table.lock().await;
+        let instances = table.live.values().flat_map(Live::with_sessions).cloned();
+        let pinned = table.live.values().any(|live| live.beside.pinned);
+        (instances.collect(), pinned)
     }
 
     /// Would these be taken, in place of what `app` has now?

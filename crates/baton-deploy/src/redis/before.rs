@@ -86,18 +86,28 @@ impl Before {
     /// What to tell the user when the deploy begins, one text a stream that has a past.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
-        let tell = |one: &One| match (one.pending.len(), one.up_to) {
-            (0, None) => None,
-            (0, Some(_)) => Some(format!(
-                "{} has entries and no group {}: Baton cannot know which were handled, and leaves them where they are",
-                one.key, one.group
-            )),
-            (count, _) => Some(format!(
-                "{} (group {}): {count} delivered and not acknowledged before this deploy; it neither waits for them nor moves them",
-                one.key, one.group
-            )),
-        };
-        self.streams.iter().filter_map(tell).collect()
+        let told = self.streams.iter().filter_map(|one| self.tell(one));
+        told.collect()
+    }
+
+    fn tell(&self, one: &One) -> Option<String> {
+        let One { key, group, .. } = one;
+        Some(match (one.pending.len(), one.up_to) {
+            (0, None) => return None,
+            (0, Some(_)) => format!(
+                "{key} has messages but no group {group}: nobody can know which of them were handled, so they stay where they are"
+            ),
+            (count, up_to) => format!(
+                "{key}: {}{count} {} delivered to group {group} before this deploy and not acknowledged; none of them is moved, and only what was delivered in the last {} s is waited for",
+                if up_to.is_some() { "at least " } else { "" },
+                if count == 1 {
+                    "message was"
+                } else {
+                    "messages were"
+                },
+                self.in_hand.as_secs(),
+            ),
+        })
     }
 
     fn of(&self, stream: &Stream) -> Option<&One> {

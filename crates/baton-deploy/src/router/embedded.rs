@@ -242,8 +242,10 @@ impl Router for Embedded {
         state.certificates(routes);
         self.proxy.set_certificates(state.served());
         self.proxy.publish(Arc::new(table));
-        // A candidate has streams before it may have requests.
-        for other in self::instances(&before).iter().chain(&halves) {
+        // A candidate has streams before it may have requests; after a restart of the daemon what is
+        // pinned is new here, and open.
+        let others = self::instances(&before);
+        for other in others.iter().chain(&halves).chain(&pinned) {
             if !holds(&serving, other) {
                 other.close();
             }
@@ -407,6 +409,23 @@ impl Router for Embedded {
         let state = self.state();
         let mut own = state.live(app);
         own.find_map(|counters| counters.session_cookie.get().map(|name| name.to_string()))
+    }
+
+    fn known_sessions(&self, instance: &Instance) -> Vec<u8> {
+        let Some(address) = instance.address else {
+            return Vec::new();
+        };
+        let key = (instance.id.clone(), socket(address));
+        let life = self.state().instances.get(&key).cloned();
+        match life {
+            Some(life) if self.proxy.sessions_left(&life) > 0 => self.proxy.export_sessions(&life),
+            _ => Vec::new(),
+        }
+    }
+
+    fn recall_sessions(&self, instance: &Instance, known: &[u8]) -> bool {
+        let life = self.state().instance(instance);
+        life.is_some_and(|life| self.proxy.import_sessions(&life, known))
     }
 }
 

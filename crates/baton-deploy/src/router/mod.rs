@@ -192,6 +192,18 @@ pub trait Router: Send + Sync + std::fmt::Debug {
 
     /// A session cookie that the app's instances set while its policy has no `sessions`.
     fn session_cookie(&self, app: &AppName) -> Option<String>;
+
+    /// What is known of the sessions of an instance, for [`Router::recall_sessions`] after a restart of
+    /// the daemon; no cookie is in it. Empty where nothing is known, or nothing kept.
+    fn known_sessions(&self, _: &Instance) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes back what the router of an earlier daemon knew of the same life of an instance. Before the
+    /// instance is published first. False: these are other bytes, or another daemon's.
+    fn recall_sessions(&self, _: &Instance, _: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Two apps claim the same host and path.

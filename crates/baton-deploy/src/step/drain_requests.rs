@@ -12,6 +12,7 @@ use crate::drain::{
 };
 use crate::error::DeployError;
 use crate::plan::{DeployKind, StepName};
+use crate::release::Release;
 use crate::routes::Beside;
 use crate::running::{Hurry, Tail};
 
@@ -79,8 +80,7 @@ impl Walk {
     /// Do clients stay on the old color while their session lives there? What the file says now
     /// decides.
     pub(super) fn pins(&self) -> bool {
-        let release = self.release.as_ref();
-        release.is_some_and(|r| r.routed().any(|s| s.policy.sessions.is_some()))
+        self.release.as_ref().is_some_and(Release::pins)
     }
 
     async fn requests_done(&self, leaving: &Leaving) -> Result<Option<RequestsDone>, DeployError> {

@@ -50,6 +50,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         .routes
         .switch(&app, live, Box::pin(commit))
         .await?;
+    // From here on it matters where a client's session lives.
+    walk.core.remember_sessions().await;
     if let (Some(from), None) = (walk.plan.from, &walk.tail) {
         // Its clocks begin now, while *watch* still goes on.
         walk.tail = Some(walk.core.begin_tail(&app, walk.deploy.id, from));

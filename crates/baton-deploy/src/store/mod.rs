@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -84,6 +84,36 @@ impl Store {
             .await
             .map_err(|_| failed(action, "its thread ended"))?
             .map_err(|error| failed(action, error))
+    }
+
+    /// What a statement gives, row by row: each is JSON in its first column. It is read here, not on the
+    /// store's thread.
+    async fn records<T: DeserializeOwned>(
+        &self,
+        action: &'static str,
+        statement: &'static str,
+        parameters: impl Params + Send + 'static,
+    ) -> Result<Vec<T>, DeployError> {
+        let texts = self
+            .call(action, move |connection| {
+                connection
+                    .prepare_cached(statement)?
+                    .query_map(parameters, |row| row.get::<_, String>(0))?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        texts.iter().map(|text| from_json(action, text)).collect()
+    }
+
+    /// The same of a statement that gives one row at most.
+    async fn record<T: DeserializeOwned>(
+        &self,
+        action: &'static str,
+        statement: &'static str,
+        parameters: impl Params + Send + 'static,
+    ) -> Result<Option<T>, DeployError> {
+        let mut records = self.records(action, statement, parameters).await?;
+        Ok(records.pop())
     }
 }
 

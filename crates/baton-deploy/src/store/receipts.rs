@@ -3,7 +3,7 @@
 use baton_compose::AppName;
 use rusqlite::params;
 
-use super::{Store, from_json, to_json};
+use super::{Store, to_json};
 use crate::error::DeployError;
 use crate::receipt::Receipt;
 
@@ -29,22 +29,11 @@ impl Store {
         app: &AppName,
         limit: usize,
     ) -> Result<Vec<Receipt>, DeployError> {
-        let app = app.to_string();
-        let records = self
-            .call("list receipts", move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT record FROM receipts WHERE app = ?1 ORDER BY deploy DESC LIMIT ?2",
-                    )?
-                    .query_map(params![app, limit.cast_signed()], |row| {
-                        row.get::<_, String>(0)
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-            })
-            .await?;
-        records
-            .iter()
-            .map(|record| from_json("list receipts", record))
-            .collect()
+        self.records(
+            "list receipts",
+            "SELECT record FROM receipts WHERE app = ?1 ORDER BY deploy DESC LIMIT ?2",
+            (app.to_string(), limit.cast_signed()),
+        )
+        .await
     }
 }

@@ -1,9 +1,9 @@
 //! Releases: what can be started again without the user's files.
 
 use baton_compose::AppName;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
-use super::{Store, from_json, to_json};
+use super::{Store, to_json};
 use crate::error::DeployError;
 use crate::release::{Release, ReleaseId};
 
@@ -32,38 +32,22 @@ impl Store {
         app: &AppName,
         id: ReleaseId,
     ) -> Result<Option<Release>, DeployError> {
-        let app = app.to_string();
-        let record: Option<String> = self
-            .call("read release", move |connection| {
-                connection
-                    .query_row(
-                        "SELECT record FROM releases WHERE app = ?1 AND id = ?2",
-                        params![app, id.0.cast_signed()],
-                        |row| row.get(0),
-                    )
-                    .optional()
-            })
-            .await?;
-        record
-            .map(|record| from_json("read release", &record))
-            .transpose()
+        self.record(
+            "read release",
+            "SELECT record FROM releases WHERE app = ?1 AND id = ?2",
+            (app.to_string(), id.0.cast_signed()),
+        )
+        .await
     }
 
     /// Newest first.
     pub(crate) async fn releases(&self, app: &AppName) -> Result<Vec<Release>, DeployError> {
-        let app = app.to_string();
-        let records = self
-            .call("list releases", move |connection| {
-                connection
-                    .prepare_cached("SELECT record FROM releases WHERE app = ?1 ORDER BY id DESC")?
-                    .query_map([app], |row| row.get::<_, String>(0))?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-            })
-            .await?;
-        records
-            .iter()
-            .map(|record| from_json("list releases", record))
-            .collect()
+        self.records(
+            "list releases",
+            "SELECT record FROM releases WHERE app = ?1 ORDER BY id DESC",
+            (app.to_string(),),
+        )
+        .await
     }
 
     /// Forgets all but the newest `keep` releases and those that are in a slot; returns what went.
@@ -72,29 +56,18 @@ impl Store {
         app: &AppName,
         keep: usize,
     ) -> Result<Vec<Release>, DeployError> {
-        let app = app.to_string();
-        let records = self
-            .call("prune releases", move |connection| {
-                connection
-                    .prepare_cached(
-                        "DELETE FROM releases WHERE app = ?1
-                         AND id NOT IN (SELECT id FROM releases WHERE app = ?1
-                                        ORDER BY id DESC LIMIT ?2)
-                         AND id NOT IN (SELECT release FROM slots
-                                        WHERE app = ?1 AND release IS NOT NULL)
-                         AND id NOT IN (SELECT staged FROM apps
-                                        WHERE name = ?1 AND staged IS NOT NULL)
-                         RETURNING record",
-                    )?
-                    .query_map(params![app, keep.cast_signed()], |row| {
-                        row.get::<_, String>(0)
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-            })
-            .await?;
-        records
-            .iter()
-            .map(|record| from_json("prune releases", record))
-            .collect()
+        self.records(
+            "prune releases",
+            "DELETE FROM releases WHERE app = ?1
+             AND id NOT IN (SELECT id FROM releases WHERE app = ?1
+                            ORDER BY id DESC LIMIT ?2)
+             AND id NOT IN (SELECT release FROM slots
+                            WHERE app = ?1 AND release IS NOT NULL)
+             AND id NOT IN (SELECT staged FROM apps
+                            WHERE name = ?1 AND staged IS NOT NULL)
+             RETURNING record",
+            (app.to_string(), keep.cast_signed()),
+        )
+        .await
     }
 }

@@ -4,7 +4,7 @@ use baton_compose::{AppName, Color};
 use baton_engine::Instance;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Phase, Store, from_json, now, to_json};
+use super::{Phase, Store, now, to_json};
 use crate::error::DeployError;
 use crate::release::ReleaseId;
 use crate::slots::{SlotRole, SlotState};
@@ -260,19 +260,12 @@ impl Store {
         color: Color,
         boot: &str,
     ) -> Result<Vec<Instance>, DeployError> {
-        let (app, boot) = (app.to_string(), boot.to_owned());
-        let found: Option<String> = self
-            .call("read slot", move |connection| {
-                connection
-                    .query_row(
-                        "SELECT routed FROM slots WHERE app = ?1 AND color = ?2 AND boot = ?3",
-                        params![app, color.as_str(), boot],
-                        |row| row.get(0),
-                    )
-                    .optional()
-            })
-            .await?;
-        found.map_or(Ok(Vec::new()), |text| from_json("read slot", &text))
+        let found = self.record(
+            "read slot",
+            "SELECT routed FROM slots WHERE app = ?1 AND color = ?2 AND boot = ?3",
+            (app.to_string(), color.as_str(), boot.to_owned()),
+        );
+        Ok(found.await?.unwrap_or_default())
     }
 }
 

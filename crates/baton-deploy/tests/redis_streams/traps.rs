@@ -267,10 +267,11 @@ async fn what_was_pending_before_the_deploy_is_reported_and_left_alone() {
     case.excused.extend(0..3);
     case.begin().await;
     let told = case.before.describe();
-    assert!(
-        told[0].contains("3 delivered and not acknowledged"),
-        "{told:?}"
+    let (key, group) = (&case.old.key, &case.old.group);
+    let said = format!(
+        "{key}: 3 messages were delivered to group {group} before this deploy and not acknowledged; "
     );
+    assert!(told[0].starts_with(&said), "{told:?}");
     // The deploy's notes survive a restart of the daemon.
     let json = serde_json::to_string(&case.before).expect("JSON");
     case.before = serde_json::from_str(&json).expect("the same");

@@ -57,9 +57,8 @@ impl Check {
 /// # Errors
 /// Preflight would refuse (exit 6), or the daemon cannot say.
 pub async fn show(client: &Client, out: Out, request: &DeployRequest) -> Result<(), CliError> {
-    let project = &request.project;
-    let app = project.app.as_str();
-    let check = match client.call(Method::POST, "/v1/check", request).await {
+    let app = request.project.app.as_str();
+    let check: Checked = match client.call(Method::POST, "/v1/check", request).await {
         Ok(check) => check,
         Err(CliError::NoDaemon { socket, reason }) => {
             let missing = CliError::NoDaemon { socket, reason };
@@ -67,13 +66,8 @@ pub async fn show(client: &Client, out: Out, request: &DeployRequest) -> Result<
         }
         Err(other) => return Err(other),
     };
-    out.text(&plan::render_check(
-        app,
-        &check,
-        &project.notices,
-        out.paint,
-    ))?;
-    out.line(&json!({"event": "check", "app": app, "notices": project.notices, "check": check}))?;
+    out.text(&plan::render_check(app, &check, out.paint))?;
+    out.line(&json!({"event": "check", "app": app, "notices": check.notices, "check": check}))?;
     refused(app, &check)?;
     out.result(&json!({
         "app": app,

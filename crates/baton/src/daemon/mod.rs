@@ -119,13 +119,17 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let (listener, _socket) = socket::bind(&settings.socket)?;
     announce(&settings, proxy);
 
-    tokio::spawn(answer(listener, Api::new(control, info(proxy))));
+    tokio::spawn(answer(
+        listener,
+        Api::new(Arc::clone(&control), info(proxy)),
+    ));
     while signals.next().await == Asked::Reload {
         tell(&reloading());
         reload(&router).await;
         tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);
+    control.remember_sessions().await;
     tracing::info!("stopping: requests in flight may end, instances keep running");
     Ok(())
 }

@@ -16,8 +16,8 @@ pub fn render(app: Option<&str>, plan: &Plan, notices: &[Notice], paint: Paint) 
 
 /// What `baton check` and `--dry-run` print.
 #[must_use]
-pub fn render_check(app: &str, check: &Check, notices: &[Notice], paint: Paint) -> String {
-    let mut lines = vec![render(Some(app), &check.plan, notices, paint)];
+pub fn render_check(app: &str, check: &Check, paint: Paint) -> String {
+    let mut lines = vec![render(Some(app), &check.plan, &check.notices, paint)];
     for figure in &check.figures {
         lines.push(format!("  · {figure}"));
     }
@@ -146,15 +146,17 @@ mod tests {
                 from: None,
                 ..plan()
             },
+            notices: vec![notice()],
             nothing_to_do: false,
             figures: vec!["memory: 412 MiB live, 300 MiB available".into()],
             refusals: vec!["memory: a second copy needs 412 MiB".into()],
             warnings: vec!["live-restore is off in the Docker Engine".into()],
         };
-        insta::assert_snapshot!(render_check("shop", &check, &[], Paint::NONE), @"
+        insta::assert_snapshot!(render_check("shop", &check, Paint::NONE), @"
         shop deploy: r7 → green; nothing is live yet
           preflight → fetch → start → await_healthy → switch
           then, in the background: drain_requests → retire
+          note: services.api.ports: dropped, traffic comes through Baton
           · memory: 412 MiB live, 300 MiB available
           warning: live-restore is off in the Docker Engine
           refused: memory: a second copy needs 412 MiB

@@ -5,11 +5,20 @@
 Each stream is opened in a page of its own. A line `ready` is printed once all of them are open. For
 each line on standard input one line of JSON is printed: what each stream has seen so far, in the
 order of the arguments. The end of standard input ends it.
+
+Chromium has a network of its own, with nothing in it but loopback: it breaks off every connection with
+ERR_NETWORK_CHANGED when an interface comes or goes, as those of other tests' containers do all the time.
 """
 
+import asyncio
+import ctypes
+import fcntl
 import json
 import os
+import socket
+import struct
 import sys
+from urllib.parse import urlsplit
 
 from playwright.sync_api import sync_playwright
 
@@ -60,11 +69,83 @@ WEBSOCKET = """path => {
   connect();
 }"""
 
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+
+
+def leave_network(port):
+    """Moves this process into a network of its own, where `port` of loopback leads to the same one outside."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket stays in the network in which it was made: the child opens connections in the old one.
+    if os.fork() == 0:
+        here.close()
+        os.close(0)
+        os.close(1)
+        try:
+            relay(there, port)
+        finally:
+            os._exit(0)
+    there.close()
+    uid, gid = os.geteuid(), os.getegid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET if uid == 0 else CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        print(f"Chromium shares the machine's network, which may change: {reason}", file=sys.stderr)
+        here.close()
+        return
+    if uid != 0:
+        for name, text in [("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")]:
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        socket.send_fds(here, [b"."], [listener.fileno()])
+    # Kept open: its end, with this process, is the relay's.
+    here.detach()
+
+
+def relay(parent, port):
+    """Takes a listener from `parent`, and passes its connections on until that ends."""
+    _, descriptors, _, _ = socket.recv_fds(parent, 1, 1)
+    if not descriptors:
+        return
+
+    async def pump(reader, writer):
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+        except OSError:
+            # What one side breaks off is broken off on the other.
+            writer.transport.abort()
+
+    async def serve(reader, writer):
+        try:
+            out_reader, out_writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.transport.abort()
+            return
+        await asyncio.gather(pump(reader, out_writer), pump(out_reader, writer))
+        out_writer.close()
+        writer.close()
+
+    async def run():
+        ended = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(parent, lambda: ended.done() or ended.set_result(None))
+        await asyncio.start_server(serve, sock=socket.socket(fileno=descriptors[0]))
+        await ended
+
+    asyncio.run(run())
+
+
 SCRIPTS = {"eventsource": EVENTSOURCE, "fetch": FETCH, "websocket": WEBSOCKET}
 
 
 def main():
     base, streams = sys.argv[1], [word.split("=", 1) for word in sys.argv[2:]]
+    leave_network(urlsplit(base).port)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),

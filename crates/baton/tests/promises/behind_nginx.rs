@@ -9,14 +9,7 @@ use std::time::{Duration, Instant};
 use testapp::load::{Load, Mix, Plan};
 
 use crate::kit::machine::{PATIENCE, free_port, get};
-use crate::kit::{App, Engine, Machine, wait_for};
-
-fn deploys() -> u64 {
-    std::env::var("BATON_TEST_DEPLOYS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20)
-}
+use crate::kit::{App, Engine, Machine, deploys, wait_for};
 
 struct Nginx {
     child: Child,
@@ -142,10 +135,10 @@ fn events_arrive_unbuffered(address: SocketAddr) {
 
 #[test]
 fn processes_behind_nginx_lose_nothing() {
-    behind(Engine::Process, deploys());
+    behind(Engine::Process, deploys(20));
 }
 
 #[test]
 fn containers_behind_nginx_lose_nothing() {
-    behind(Engine::Docker, deploys());
+    behind(Engine::Docker, deploys(20));
 }

@@ -12,15 +12,7 @@ use crate::kit::browser::Browser;
 use crate::kit::machine::PATIENCE;
 use crate::kit::redis::Redis;
 use crate::kit::tls::{Certificate, certificate};
-use crate::kit::{App, Engine, Machine, wait_for};
-
-/// `BATON_TEST_DEPLOYS` makes it longer or shorter.
-fn switches() -> u64 {
-    std::env::var("BATON_TEST_DEPLOYS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20)
-}
+use crate::kit::{App, Engine, Machine, deploys, wait_for};
 
 /// Two pages listen while the app is deployed again and again; with a certificate over HTTP/2.
 fn stays_connected(machine: &Machine, app: &mut App, tls: Option<&Certificate>) {
@@ -43,31 +35,38 @@ fn stays_connected(machine: &Machine, app: &mut App, tls: Option<&Certificate>) 
         connections: 4,
         pause: Duration::from_millis(100),
     });
-    for number in 2..=switches() + 1 {
+    for number in 2..=deploys(20) + 1 {
         app.version(&format!("v{number}"));
         machine.deploy(app, &[]);
+        never_parted(&browser.look());
     }
     let accepted = posts.stop();
     assert!(accepted.failed.is_empty(), "{:#?}", accepted.failed);
-    wait_for("every event to arrive", PATIENCE, || {
+    let seen = wait_for("every event to arrive", PATIENCE, || {
         let seen = browser.look();
+        never_parted(&seen);
         let heard = told(&seen[0]).len() + told(&seen[1]).len();
-        (heard >= accepted.owed.len()).then_some(())
+        (heard >= accepted.owed.len()).then_some(seen)
     });
-    let seen = browser.look();
     for (seen, user) in seen.iter().zip(["page", "reader"]) {
-        assert_eq!(seen["errors"], serde_json::json!([]), "{user}");
-        assert_eq!(seen["opens"].as_array().unwrap().len(), 1, "{user}");
         each_once(&accepted, user, &told(seen));
     }
-    assert_eq!(seen[1]["ended"], false);
     let protocol = if tls.is_some() { "h2" } else { "http/1.1" };
     assert_eq!(seen[1]["protocol"], protocol);
     println!(
         "{} switches, {} events for Chromium, no error, none twice",
-        switches(),
+        deploys(20),
         accepted.owed.len()
     );
+}
+
+/// Each stream was opened once, and is open.
+fn never_parted(seen: &[Value]) {
+    for (seen, user) in seen.iter().zip(["page", "reader"]) {
+        assert_eq!(seen["errors"], serde_json::json!([]), "{user}");
+        assert_eq!(seen["opens"].as_array().unwrap().len(), 1, "{user}");
+        assert_ne!(seen["ended"], true, "{user}");
+    }
 }
 
 /// The events of a page, whether its `EventSource` or its reader took them.

@@ -10,15 +10,7 @@ use crate::kit::crowd::{Crowd, CrowdPlan};
 use crate::kit::machine::{PATIENCE, get};
 use crate::kit::redis::Redis;
 use crate::kit::tls::certificate;
-use crate::kit::{App, Engine, Machine, wait_for};
-
-/// `BATON_TEST_DEPLOYS` makes it longer or shorter.
-fn deploys(default: u64) -> u64 {
-    std::env::var("BATON_TEST_DEPLOYS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
-}
+use crate::kit::{App, Engine, Machine, deploys, wait_for};
 
 /// `/sse/**` in union, and the app says when it has no event left.
 fn union_app(engine: Engine, name: &str) -> App {

@@ -6,15 +6,7 @@ use std::time::Duration;
 use testapp::load::{Load, Mix, Plan};
 
 use crate::kit::tls::certificate;
-use crate::kit::{App, Engine, Machine};
-
-/// `BATON_TEST_DEPLOYS` makes it longer or shorter.
-fn deploys() -> u64 {
-    std::env::var("BATON_TEST_DEPLOYS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(50)
-}
+use crate::kit::{App, Engine, Machine, deploys};
 
 fn fifty_deploys(engine: Engine) {
     let machine = Machine::start();
@@ -38,7 +30,7 @@ fn fifty_deploys(engine: Engine) {
         pause: Duration::from_millis(20),
         ..Plan::small(machine.https, "app.test")
     });
-    for number in 2..=deploys() + 1 {
+    for number in 2..=deploys(50) + 1 {
         app.version(&format!("v{number}"));
         let result = machine.deploy(&app, &[]);
         assert_eq!(result["release"], format!("r{number}"), "{result}");
@@ -48,7 +40,7 @@ fn fifty_deploys(engine: Engine) {
     let report = load.stop();
     println!(
         "{engine:?}: {} deploys, {} requests, {} failed, {} connections closed, slowest small request {} ms",
-        deploys(),
+        deploys(50),
         report.requests(),
         report.failed,
         report.closed_connections,
@@ -57,7 +49,7 @@ fn fifty_deploys(engine: Engine) {
     assert_eq!(report.failed, 0, "{report:#?}");
     assert_eq!(report.closed_connections, 0, "{report:#?}");
     assert!(
-        report.by_release.len() as u64 > deploys() / 2,
+        report.by_release.len() as u64 > deploys(50) / 2,
         "the load saw too few releases: {:?}",
         report.by_release
     );

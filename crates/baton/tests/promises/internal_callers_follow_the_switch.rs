@@ -6,14 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::kit::machine::PATIENCE;
-use crate::kit::{App, Engine, Machine, wait_for};
-
-fn deploys() -> u64 {
-    std::env::var("BATON_TEST_DEPLOYS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20)
-}
+use crate::kit::{App, Engine, Machine, deploys, wait_for};
 
 /// The tally of the `caller` service, through its own address.
 fn calls(app: &App) -> Value {
@@ -69,7 +62,7 @@ fn internal_caller_reaches_the_live_color_without_a_gap() {
     wait_for("the caller to reach the app", PATIENCE, || {
         (calls(&app)["by_release"]["r1"].as_u64() > Some(20)).then_some(())
     });
-    for number in 2..=deploys() + 1 {
+    for number in 2..=deploys(20) + 1 {
         write(&mut app, number);
         machine.deploy(&app, &["--wait", "drained"]);
         let release = format!("r{number}");
@@ -87,7 +80,7 @@ fn internal_caller_reaches_the_live_color_without_a_gap() {
     let after = calls(&app);
     println!(
         "{} deploys, {} internal calls, {} failed",
-        deploys(),
+        deploys(20),
         after["calls"],
         after["failed"]
     );

@@ -6,16 +6,8 @@ use crate::kit::{App, Engine, Machine, Ran, wait_for};
 
 fn app(redis: &Redis, name: &str, leftover: &str) -> App {
     let mut app = App::new(Engine::Process, name);
-    app.policy(
-        "redis",
-        &format!(
-            "{{ url_env: REDIS_URL, streams: [{{ key_env: REDIS_STREAM_KEY, group_env: REDIS_CONSUMER_GROUP }}], leftover: {leftover} }}"
-        ),
-    );
+    app.orders(redis, leftover);
     app.policy("drain", "{ requests: 1s, connections: 3s }");
-    app.variable("REDIS_URL", &redis.url());
-    app.variable("REDIS_STREAM_KEY", "orders-${BATON_COLOR:-blue}");
-    app.variable("REDIS_CONSUMER_GROUP", "api-${BATON_COLOR:-blue}");
     app
 }
 

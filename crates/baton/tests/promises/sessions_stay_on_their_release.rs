@@ -1,5 +1,6 @@
 //! Sessions in the app's memory live through a deploy: their clients stay on their release until they
-//! have been idle, new clients get the new one, and then the old color retires.
+//! have been idle, new clients get the new one, and then the old color retires. A restart of the daemon
+//! in the middle of that parts nobody from theirs. Who has such sessions and does not say so is warned.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -103,4 +104,104 @@ fn a_hundred_clients_stay_logged_in_through_a_deploy() {
         me(machine.http, &session),
         ("new".to_owned(), "r2".to_owned())
     );
+}
+
+#[test]
+fn process_sessions_outlive_the_daemon() {
+    a_restart_of_the_daemon_parts_nobody_from_their_session(Engine::Process);
+}
+
+#[test]
+fn docker_sessions_outlive_the_daemon() {
+    a_restart_of_the_daemon_parts_nobody_from_their_session(Engine::Docker);
+}
+
+fn a_restart_of_the_daemon_parts_nobody_from_their_session(engine: Engine) {
+    let mut machine = Machine::start();
+    let mut app = App::new(engine, "sessions-kept");
+    app.policy("sessions", "{ cookie: JSESSIONID, keep: 10m }");
+    machine.deploy(&app, &[]);
+    let old = machine.live(&app);
+    let mut of_r1: Vec<(String, String)> = Vec::new();
+    for number in 0..20 {
+        let user = format!("user-{number}");
+        let session = login(&machine, &app, &user);
+        of_r1.push((user, session));
+    }
+    app.version("v2");
+    machine.deploy(&app, &[]);
+    let newcomer = login(&machine, &app, "newcomer");
+
+    // A kill at once, an orderly stop, and a kill of a daemon that knows only what it was told.
+    for end in [Machine::kill, Machine::stop, Machine::kill] {
+        end(&mut machine);
+        machine.up();
+        for (user, session) in &of_r1 {
+            assert_eq!(
+                me(machine.http, session),
+                (user.clone(), "r1".to_owned()),
+                "{}",
+                machine.log()
+            );
+        }
+        let known = ("newcomer".to_owned(), "r2".to_owned());
+        assert_eq!(me(machine.http, &newcomer), known);
+        assert_eq!(machine.answering_release(&app), "r2");
+        assert_eq!(machine.role(&app, &old), "draining");
+        let file = machine.data().join("sessions.json");
+        let written = std::fs::read_to_string(&file).unwrap();
+        let cookies = of_r1.iter().map(|(_, session)| session);
+        assert!(
+            !cookies
+                .chain([&newcomer])
+                .any(|cookie| written.contains(cookie))
+        );
+        let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let status = machine.app_status(&app);
+    let sessions = &status["colors"][&old]["instances"][0]["sessions"];
+    assert_eq!(*sessions, of_r1.len(), "{status}");
+}
+
+#[test]
+fn a_session_cookie_without_a_rule_is_warned_of() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Process, "sessions-at-risk");
+    machine.deploy(&app, &[]);
+    let warning = |machine: &Machine, app: &App| {
+        let warnings = machine.app_status(app)["warnings"].clone();
+        let warnings = warnings.as_array().cloned().unwrap_or_default();
+        warnings
+            .iter()
+            .filter_map(|warning| warning.as_str())
+            .find(|warning| warning.contains("sessions: { cookie: JSESSIONID }"))
+            .map(str::to_owned)
+    };
+    assert_eq!(warning(&machine, &app), None);
+    login(&machine, &app, "somebody");
+    let said = wait_for("the warning", PATIENCE, || warning(&machine, &app));
+    println!("{said}");
+    let status = machine.baton(&app, &["status"]);
+    assert!(status.stdout.contains("JSESSIONID"), "{status}");
+
+    // The plan of the next deploy, before it runs and as it runs.
+    app.version("v2");
+    for arguments in [&["check"][..], &["deploy", "--dry-run"], &["deploy"]] {
+        let ran = machine.baton(&app, arguments);
+        assert_eq!(ran.code, 0, "{ran}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(
+            said.contains("session cookie JSESSIONID"),
+            "{arguments:?}: {ran}"
+        );
+    }
+
+    // Said in the file, it is warned of no more.
+    app.policy("sessions", "{ cookie: JSESSIONID, keep: 1s }");
+    let ran = machine.baton(&app, &["check"]);
+    assert!(!ran.stdout.contains("session cookie JSESSIONID"), "{ran}");
+    machine.deploy(&app, &[]);
+    login(&machine, &app, "somebody");
+    assert_eq!(warning(&machine, &app), None);
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use super::machine::{baton, testapp};
+use super::redis::Redis;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -97,6 +98,19 @@ impl App {
         self.variables.retain(|(key, _)| key != name);
         self.write();
         self
+    }
+
+    /// Orders through a Redis Stream of each color's own.
+    pub(crate) fn orders(&mut self, redis: &Redis, leftover: &str) -> &mut App {
+        self.policy(
+            "redis",
+            &format!(
+                "{{ url_env: REDIS_URL, streams: [{{ key_env: REDIS_STREAM_KEY, group_env: REDIS_CONSUMER_GROUP }}], leftover: {leftover} }}"
+            ),
+        );
+        self.variable("REDIS_URL", &redis.url());
+        self.variable("REDIS_STREAM_KEY", "orders-${BATON_COLOR:-blue}");
+        self.variable("REDIS_CONSUMER_GROUP", "api-${BATON_COLOR:-blue}")
     }
 
     /// Another release: another `VERSION`.

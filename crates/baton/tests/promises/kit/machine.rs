@@ -157,6 +157,11 @@ impl Machine {
         self.folder.path()
     }
 
+    /// The daemon's `--data`.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("daemon.log")
     }

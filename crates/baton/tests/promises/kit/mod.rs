@@ -13,6 +13,14 @@ use std::time::{Duration, Instant};
 pub(crate) use app::{App, Engine};
 pub(crate) use machine::{Machine, Ran};
 
+/// How often a test deploys: `BATON_TEST_DEPLOYS` makes it longer or shorter.
+pub(crate) fn deploys(default: u64) -> u64 {
+    std::env::var("BATON_TEST_DEPLOYS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
 /// Waits until `look` gives something; panics after `limit` with what was waited for.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
