@@ -54,7 +54,13 @@ fn holder(proc: &Path, port: u16) -> Option<String> {
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
     let processes = std::fs::read_dir(proc).ok()?.flatten();
-    processes.map(|entry| entry.path()).find_map(|process| {
+    let numbered = processes.filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy()
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+    });
+    numbered.map(|entry| entry.path()).find_map(|process| {
         let mut files = std::fs::read_dir(process.join("fd")).ok()?.flatten();
         let has_it = files.any(|file| {
             std::fs::read_link(file.path())

@@ -6,7 +6,8 @@ use crate::kit::{App, Engine, Machine};
 fn www_is_sent_to_the_first_host() {
     let machine = Machine::start();
     let mut app = App::new(Engine::Process, "redirects");
-    app.policy("redirect_hosts", "[www.app.test]");
+    app.policy("hosts", "[app.test]")
+        .policy("redirect_hosts", "[www.app.test]");
     machine.deploy(&app, &[]);
     let (status, head, _) = machine.get("www.app.test", "/path?query=1");
     assert_eq!(status, 301, "{head}");

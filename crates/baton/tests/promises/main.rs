@@ -21,6 +21,7 @@ mod every_order_is_handled;
 mod example_orders_works;
 mod existing_compose_file_works;
 mod fifty_deploys_lose_nothing;
+mod first_deploy_walk;
 mod hosts_stand_for_another;
 mod in_flight_request_is_answered_by_old_color;
 mod internal_callers_follow_the_switch;
