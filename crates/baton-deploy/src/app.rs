@@ -78,7 +78,7 @@ pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), Deploy
         .try_take(&RunningDeploy::removal(app.clone()))
         .map_err(|busy| match busy {
             Busy::Now(holder) => Busy::Now(holder).error(),
-            other @ Busy::DisplacedBy(_) => other.error(),
+            other @ (Busy::DisplacedBy(_) | Busy::Frozen) => other.error(),
         })?;
     if let Some(tail) = core.tail(app) {
         // What it waited for is not waited for here: its color is drained below.

@@ -32,6 +32,9 @@ pub struct Settings {
     pub data: PathBuf,
     pub engines: BTreeMap<EngineKind, Arc<dyn Engine>>,
     pub router: Arc<dyn Router>,
+    /// Whose figures the router goes on counting, where those of an earlier daemon are among them
+    /// ([`ControlPlane::session`]). None: they begin with this control plane.
+    pub session: Option<String>,
 }
 
 /// The control plane of one machine: owns the database, the app locks and every deploy that runs.
@@ -106,6 +109,34 @@ impl ControlPlane {
             ));
         }
         Ok(control)
+    }
+
+    /// No deploy can begin from here on, until [`ControlPlane::thaw`]: the daemon is about to be handed over.
+    /// What has switched and drains goes on.
+    ///
+    /// # Errors
+    /// A deploy is running.
+    pub fn freeze(&self) -> Result<(), DeployError> {
+        self.core.locks.freeze().map_err(|busy| busy.error())
+    }
+
+    /// Takes [`ControlPlane::freeze`] back.
+    pub fn thaw(&self) {
+        self.core.locks.thaw();
+    }
+
+    /// Stops its work where it is, as a kill of the daemon would, and returns when the database is closed:
+    /// another control plane may open it.
+    pub async fn close(&self) {
+        self.core.remember_sessions().await;
+        self.core.abort();
+        self.core.store.close().await;
+    }
+
+    /// The name of what the router's figures are counted in; for the daemon that takes over.
+    #[must_use]
+    pub fn session(&self) -> &str {
+        &self.core.session
     }
 
     /// Takes the app's lock, runs preflight, then waits in *fetch* for [`ControlPlane::fetched`].

@@ -59,7 +59,7 @@ impl Core {
             data: settings.data,
             remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),
-            session: session_id(),
+            session: settings.session.unwrap_or_else(session_id),
             running: Mutex::default(),
             tails: Mutex::default(),
             warnings: Mutex::default(),
@@ -296,6 +296,7 @@ fn boot_id() -> String {
         .unwrap_or_default()
 }
 
+/// A name for figures that begin at zero now.
 fn session_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/uuid")
         .map(|id| id.trim().to_owned())

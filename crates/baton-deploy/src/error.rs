@@ -23,6 +23,8 @@ pub enum DeployError {
         "deploy {newer} of {app} came later and waits now instead of this one; run it again if this one is still wanted"
     )]
     Displaced { app: AppName, newer: i64 },
+    #[error("the daemon is being upgraded; run this again in a moment")]
+    Upgrading,
     #[error("preflight refused: {reason}")]
     Refused { reason: String },
     #[error("{0}")]
@@ -47,7 +49,8 @@ impl DeployError {
             DeployError::NoSuchApp { .. } | DeployError::Usage(_) => ExitCode::Usage,
             DeployError::Locked { .. }
             | DeployError::BeingRemoved { .. }
-            | DeployError::Displaced { .. } => ExitCode::Locked,
+            | DeployError::Displaced { .. }
+            | DeployError::Upgrading => ExitCode::Locked,
             DeployError::Refused { .. } | DeployError::Route(_) => ExitCode::Refused,
             DeployError::Store { .. } | DeployError::Engine(_) | DeployError::Other(_) => {
                 ExitCode::Error

@@ -38,6 +38,9 @@ pub(crate) async fn launch(
         holder.finished().await;
         core.locks.free(&app, &holder).await;
     }
+    if core.locks.is_frozen() {
+        return Err(Busy::Frozen.error());
+    }
     if wait.is_none()
         && let Some(holder) = core.locks.holder(&app)
     {

@@ -92,3 +92,4 @@ pub mod status;
 
 pub use control::ControlPlane;
 pub use error::DeployError;
+pub use store::VERSION as DATABASE_VERSION;

@@ -3,6 +3,7 @@
 //! Of two that wait the newer stays: a pipeline that pushed twice wants the second push to go live.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::running::RunningDeploy;
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     apps: Mutex<HashMap<AppName, Entry>>,
+    /// The daemon is handed over: nobody gets one. Changed under the lock of `apps`.
+    frozen: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,7 @@ impl Drop for Held {
 pub(crate) enum Busy {
     Now(Arc<RunningDeploy>),
     DisplacedBy(Arc<RunningDeploy>),
+    Frozen,
 }
 
 impl Busy {
@@ -66,16 +70,40 @@ impl Busy {
                 app: newer.app.clone(),
                 newer: newer.id,
             },
+            Busy::Frozen => DeployError::Upgrading,
         }
     }
 }
 
 impl Locks {
+    /// From now on nobody gets a lock; refused while somebody has one.
+    pub(crate) fn freeze(&self) -> Result<(), Busy> {
+        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = apps.values().next() {
+            return Err(Busy::Now(Arc::clone(&entry.holder)));
+        }
+        self.frozen.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn thaw(&self) {
+        let _apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        self.frozen.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nobody gets a lock now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
+    }
+
     /// Takes the lock if it is free.
     pub(crate) fn try_take(self: &Arc<Self>, deploy: &Arc<RunningDeploy>) -> Result<Held, Busy> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = apps.get(&deploy.app) {
             return Err(Busy::Now(Arc::clone(&entry.holder)));
+        }
+        if self.frozen.load(Ordering::Relaxed) {
+            return Err(Busy::Frozen);
         }
         apps.insert(
             deploy.app.clone(),
@@ -95,8 +123,8 @@ impl Locks {
         waiting: impl FnOnce(&RunningDeploy),
     ) -> Result<Held, Busy> {
         let (holder, turn) = match self.queue(deploy) {
-            Ok(held) => return Ok(held),
-            Err(queued) => queued,
+            Ok(queued) => queued,
+            Err(taken) => return taken,
         };
         waiting(&holder);
         let mut turn = Waiting {
@@ -115,20 +143,24 @@ impl Locks {
         }
     }
 
+    /// A place behind the holder; `Err` with how it ends at once where there is none.
     fn queue(
         self: &Arc<Self>,
         deploy: &Arc<RunningDeploy>,
-    ) -> Result<Held, (Arc<RunningDeploy>, oneshot::Receiver<Turn>)> {
+    ) -> Result<(Arc<RunningDeploy>, oneshot::Receiver<Turn>), Result<Held, Busy>> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = apps.get_mut(&deploy.app) else {
             drop(apps);
-            return self.try_take(deploy).or_else(|_| self.queue(deploy));
+            return match self.try_take(deploy) {
+                Err(Busy::Now(_)) => self.queue(deploy),
+                taken => Err(taken),
+            };
         };
         let (sender, receiver) = oneshot::channel();
         if let Some((_, older)) = entry.waiter.replace((Arc::clone(deploy), sender)) {
             drop(older.send(Turn::Displaced(Arc::clone(deploy))));
         }
-        Err((Arc::clone(&entry.holder), receiver))
+        Ok((Arc::clone(&entry.holder), receiver))
     }
 
     /// The deploy that holds the lock now.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Up to 64 µs is one bucket; the last one takes everything from 2 minutes on.
 const FIRST: u64 = 64;
 
@@ -39,6 +41,27 @@ pub struct Latency([u64; BUCKETS]);
 impl Default for Latency {
     fn default() -> Latency {
         Latency([0; BUCKETS])
+    }
+}
+
+/// Most buckets are empty: pairs of a bucket and its count.
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let filled = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        serializer.collect_seq(filled)
+    }
+}
+
+/// A bucket that this version does not know is left out.
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Latency, D::Error> {
+        let mut latency = Latency::default();
+        for (index, count) in Vec::<(usize, u64)>::deserialize(deserializer)? {
+            if let Some(bucket) = latency.0.get_mut(index) {
+                *bucket = count;
+            }
+        }
+        Ok(latency)
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Listeners {
     pub(crate) https: Vec<SocketAddr>,
     /// One list for each worker.
     pub(crate) per_worker: Vec<Vec<BoundSocket>>,
+    /// Each socket once more, to be handed over.
+    pub(crate) offered: Vec<InheritedListener>,
 }
 
 pub(crate) struct BoundSocket {
@@ -66,6 +68,7 @@ pub(crate) fn bind(settings: &Settings, workers: usize) -> Result<Listeners, Pro
         http: Vec::new(),
         https: Vec::new(),
         per_worker: (0..workers).map(|_| Vec::new()).collect(),
+        offered: settings.inherited.clone(),
     };
     let inherited = adopt(&settings.inherited, &mut listeners)?;
     for (protocol, addresses) in [
@@ -74,7 +77,7 @@ pub(crate) fn bind(settings: &Settings, workers: usize) -> Result<Listeners, Pro
     ] {
         for &address in addresses {
             if !inherited.contains(&address) {
-                let bound = bind_address(address, protocol, &mut listeners.per_worker)?;
+                let bound = bind_address(address, protocol, &mut listeners)?;
                 listeners.addresses(protocol).push(bound);
             }
         }
@@ -135,7 +138,7 @@ fn adopt(
 fn bind_address(
     asked: SocketAddr,
     protocol: ListenerProtocol,
-    per_worker: &mut [Vec<BoundSocket>],
+    listeners: &mut Listeners,
 ) -> Result<SocketAddr, ProxyError> {
     let refuse = |source| ProxyError::listen(asked, source);
     if asked.port() != 0 {
@@ -144,11 +147,15 @@ fn bind_address(
         bound_socket(asked, false).map_err(refuse)?;
     }
     let mut address = asked;
-    for sockets in per_worker {
+    for sockets in &mut listeners.per_worker {
         let socket = bound_socket(address, true).map_err(refuse)?;
         socket.listen(BACKLOG).map_err(refuse)?;
         let socket = StdListener::from(socket);
         address = socket.local_addr().map_err(refuse)?;
+        listeners.offered.push(InheritedListener {
+            protocol,
+            socket: Arc::new(socket.try_clone().map_err(refuse)?.into()),
+        });
         sockets.push(BoundSocket { socket, protocol });
     }
     Ok(address)
@@ -182,7 +189,7 @@ pub(crate) async fn accept_all(listeners: Vec<Listener>, context: &Rc<WorkerCont
     }
     while loops.join_next().await.is_some() {}
     // A worker whose loops all failed still has connections to serve.
-    context.shutdown().begun().await;
+    context.shutdown().leaving().await;
 }
 
 async fn accept(listener: Listener, context: Rc<WorkerContext>) {
@@ -193,11 +200,11 @@ async fn accept(listener: Listener, context: Rc<WorkerContext>) {
             return;
         }
     };
-    let ended = context.shutdown().begun();
+    let ended = context.shutdown().leaving();
     tokio::pin!(ended);
     tokio::select! {
         () = context.shared().open.raised() => {}
-        () = &mut ended => return accept_queued(socket, listener.tls.as_ref(), &context),
+        () = &mut ended => return leave(socket, listener.tls.as_ref(), &context),
     }
     loop {
         let accepted = tokio::select! {
@@ -217,7 +224,15 @@ async fn accept(listener: Listener, context: Rc<WorkerContext>) {
             Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
         }
     }
-    accept_queued(socket, listener.tls.as_ref(), &context);
+    leave(socket, listener.tls.as_ref(), &context);
+}
+
+/// The socket goes out of epoll before it is closed. What is queued in it is for the process that has it
+/// as well; where there is none, it is taken along.
+fn leave(socket: TcpListener, tls: Option<&TlsAcceptor>, context: &Rc<WorkerContext>) {
+    if context.shutdown().has_begun() {
+        accept_queued(socket, tls, context);
+    }
 }
 
 /// What the kernel has completed but nobody has accepted would be reset with the socket.
@@ -251,7 +266,7 @@ fn open(
     context: &Rc<WorkerContext>,
 ) {
     let ip = address.ip().to_canonical();
-    let trusted_proxies = context.shared().trusted_proxies;
+    let trusted_proxies = context.shared().trusted_proxies();
     let peer = Peer {
         address,
         secure: tls.is_some(),

@@ -1,7 +1,7 @@
 //! The handle that the control plane holds.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::error::ProxyError;
 use crate::instance::Instance;
 use crate::listener::{self, Listener, Listeners};
 use crate::route::RoutingTable;
-use crate::settings::Settings;
+use crate::settings::{InheritedListener, Settings};
 use crate::signal::Signal;
 use crate::tls::{self, Certificate};
 use crate::worker::{Shared, WorkerContext};
@@ -24,6 +24,8 @@ pub struct Proxy {
     shared: Arc<Shared>,
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
+    /// What a process that takes over is given.
+    offered: Mutex<Vec<InheritedListener>>,
     /// Ends workers that still have connections.
     cut: Arc<Signal>,
     running: watch::Receiver<usize>,
@@ -54,13 +56,16 @@ impl Proxy {
     ///
     /// # Errors
     /// As [`Proxy::start`].
-    pub fn start_closed(settings: Settings) -> Result<Arc<Proxy>, ProxyError> {
+    pub fn start_closed(mut settings: Settings) -> Result<Arc<Proxy>, ProxyError> {
         let workers = settings.workers.max(1);
         let Listeners {
             http,
             https,
             per_worker,
+            offered,
         } = listener::bind(&settings, workers)?;
+        // What the settings go on holding would keep the sockets open for ever.
+        settings.inherited.clear();
         let shared = Arc::new(Shared::new(settings));
         let tls = tls::server_config(Arc::clone(&shared.certificates))?;
         let cut = Arc::new(Signal::default());
@@ -70,6 +75,7 @@ impl Proxy {
             shared: Arc::clone(&shared),
             http,
             https,
+            offered: Mutex::new(offered),
             cut: Arc::clone(&cut),
             running,
         };
@@ -164,6 +170,35 @@ impl Proxy {
     /// first is also for clients whose name none of them has.
     pub fn set_certificates(&self, certificates: Vec<Arc<Certificate>>) {
         self.shared.certificates.replace(certificates);
+    }
+
+    /// Replaces the networks whose `X-Forwarded-*` are kept, for connections from now on.
+    pub fn set_trusted_proxies(&self, networks: Vec<ipnet::IpNet>) {
+        self.shared.set_trusted_proxies(networks);
+    }
+
+    /// Every listening socket of every worker, for [`Settings::inherited`] of another process: all of them
+    /// have to be accepted from there before this one retires (Engines.md §4). Empty once it has.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<InheritedListener> {
+        let offered = self.offered.lock();
+        offered.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another process accepts from the same sockets now: this one stops, and closes them. What is open
+    /// goes on: exchanges end and say `Connection: close`, event streams and WebSockets stay, and who is
+    /// idle may ask once more.
+    pub fn retire(&self) {
+        self.shared.shutdown.retire();
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.clear();
+    }
+
+    /// Waits until a proxy that was retired has no connection any more.
+    pub async fn ended(&self) {
+        let mut running = self.running.clone();
+        // An error means that the senders are gone, and with them the workers.
+        let _ = running.wait_for(|count| *count == 0).await;
     }
 
     /// Accepts nothing more, lets what is in flight end within `grace`, then cuts the rest. Returns

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
@@ -27,8 +28,9 @@ use crate::upstream::pool::Upstreams;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    /// Those of the settings, for as long as the process runs: every connection refers to them.
-    pub(crate) trusted_proxies: &'static TrustedProxies,
+    /// For as long as the process runs, since every connection refers to those of its time. They change
+    /// when a person changes them, so that what is never freed stays small.
+    trusted_proxies: ArcSwap<&'static TrustedProxies>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
@@ -43,7 +45,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Shared {
         Shared {
-            trusted_proxies: Box::leak(Box::new(TrustedProxies(settings.trusted_proxies.clone()))),
+            trusted_proxies: ArcSwap::from_pointee(leaked(settings.trusted_proxies.clone())),
             certificates: Arc::new(Certificates::new(settings.certificates.clone())),
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
@@ -53,6 +55,16 @@ impl Shared {
             table: ArcSwap::default(),
             published: Arc::default(),
             settings,
+        }
+    }
+
+    pub(crate) fn trusted_proxies(&self) -> &'static TrustedProxies {
+        **self.trusted_proxies.load()
+    }
+
+    pub(crate) fn set_trusted_proxies(&self, networks: Vec<IpNet>) {
+        if self.trusted_proxies().0 != networks {
+            self.trusted_proxies.store(Arc::new(leaked(networks)));
         }
     }
 
@@ -66,6 +78,10 @@ impl Shared {
     pub(crate) fn table(&self) -> Arc<RoutingTable> {
         self.table.load_full()
     }
+}
+
+fn leaked(networks: Vec<IpNet>) -> &'static TrustedProxies {
+    Box::leak(Box::new(TrustedProxies(networks)))
 }
 
 /// One worker's state, for everything that runs on its thread: reach it through an `Rc`.

@@ -1,6 +1,7 @@
 //! What crosses the control socket, beside the types of `baton-deploy`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use baton_compose::project::FetchedImages;
 use baton_compose::{Color, EngineKind};
@@ -19,6 +20,34 @@ pub struct DaemonInfo {
     pub http: Vec<SocketAddr>,
     /// The same of the TLS listeners.
     pub https: Vec<SocketAddr>,
+    /// The last upgrade that this process has begun and that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_failed: Option<UpgradeFailed>,
+}
+
+/// `POST /v1/upgrade`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpgradeRequest {
+    pub binary: PathBuf,
+    /// How long the old process may take to finish what it has.
+    pub drain_ms: u64,
+}
+
+/// Its answer: the new process is ready, and takes over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpgradeAccepted {
+    pub pid: u32,
+    pub version: String,
+    pub old_pid: u32,
+    pub old_version: String,
+}
+
+/// It did not, after all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeFailed {
+    /// Of the process that has failed.
+    pub pid: u32,
+    pub message: String,
 }
 
 /// Response field with the id of an accepted deploy, so that a command can re-attach to it even

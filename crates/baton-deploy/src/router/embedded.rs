@@ -4,7 +4,7 @@
 //! figures: counters and gates persist from one publish to the next, and over a rollback to a color
 //! that is still warm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +19,7 @@ use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters};
 use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
 
-use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
+use super::{Figures, InstanceFigures, Report, RouteConflict, Router, ServiceRoute, StreamFigures};
 
 #[cfg(test)]
 mod tests;
@@ -90,6 +90,17 @@ impl Embedded {
             Ok(())
         } else {
             Err(CertificateError(failed.join("; ")))
+        }
+    }
+
+    /// Tells every WebSocket to come back, each at its own moment within `spread`: the process ends.
+    pub fn end_all_websockets(&self, spread: Duration) {
+        let lives: Vec<_> = self.state().instances.values().cloned().collect();
+        for life in lives {
+            life.end_websockets(EndWebSockets {
+                spread,
+                ..EndWebSockets::default()
+            });
         }
     }
 
@@ -421,6 +432,17 @@ impl Router for Embedded {
             Some(life) if self.proxy.sessions_left(&life) > 0 => self.proxy.export_sessions(&life),
             _ => Vec::new(),
         }
+    }
+
+    fn report(&self) -> Report {
+        let (apps, ids) = {
+            let state = self.state();
+            let apps: BTreeSet<AppName> =
+                state.counters.keys().map(|(app, ..)| app.clone()).collect();
+            let ids: BTreeSet<InstanceId> = state.order.iter().map(|(id, _)| id.clone()).collect();
+            (apps, ids)
+        };
+        Report::of(self, apps, ids)
     }
 
     fn recall_sessions(&self, instance: &Instance, known: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Publishes the live colors to what carries traffic.
 
 mod embedded;
+pub mod succession;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use crate::release::ReleaseId;
 use crate::slots::Weight;
 
 pub use embedded::{CertificateError, Embedded};
+pub use succession::report::Report;
 
 /// What one app's service wants of the router now. The control plane keeps one per service and
 /// publishes all of them at each change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServiceRoute {
     pub app: AppName,
     pub service: String,
@@ -45,7 +47,7 @@ pub struct ServiceRoute {
 }
 
 /// A canary beside the live color (DESIGN.md §7).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Split {
     pub instances: Vec<Instance>,
     pub weight: Weight,
@@ -56,7 +58,7 @@ pub struct Split {
 }
 
 /// A page that Baton answers with itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     pub status: u16,
     /// HTML.
@@ -65,7 +67,8 @@ pub struct Page {
 }
 
 /// Figures of one app since the daemon started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     pub requests: u64,
     pub failed: u64,
@@ -74,7 +77,8 @@ pub struct Figures {
 }
 
 /// Figures of one instance now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InstanceFigures {
     pub requests: u64,
     pub server_errors: u64,
@@ -145,6 +149,39 @@ impl StreamFigures {
     }
 }
 
+impl Figures {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Figures) -> Figures {
+        Figures {
+            requests: self.requests + other.requests,
+            failed: self.failed + other.failed,
+            held: self.held + other.held,
+            longest_held_ms: self.longest_held_ms.max(other.longest_held_ms),
+        }
+    }
+}
+
+impl InstanceFigures {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: InstanceFigures) -> InstanceFigures {
+        InstanceFigures {
+            requests: self.requests + other.requests,
+            server_errors: self.server_errors + other.server_errors,
+            in_flight: self.in_flight + other.in_flight,
+            draining: self.draining + other.draining,
+            body_bytes: self.body_bytes + other.body_bytes,
+            errors: self.errors + other.errors,
+            latency: self.latency.and(other.latency),
+            sse: self.sse + other.sse,
+            websockets: self.websockets + other.websockets,
+            halves: self.halves + other.halves,
+            streams: self.streams.and(other.streams),
+        }
+    }
+}
+
 /// What carries traffic: `embedded` (Baton's own proxy); later an nginx that is already there.
 #[async_trait]
 pub trait Router: Send + Sync + std::fmt::Debug {
@@ -203,6 +240,12 @@ pub trait Router: Send + Sync + std::fmt::Debug {
     /// instance is published first. False: these are other bytes, or another daemon's.
     fn recall_sessions(&self, _: &Instance, _: &[u8]) -> bool {
         false
+    }
+
+    /// All that it counts, for the router of a daemon that takes over while this one still has connections.
+    /// Empty where nothing stays behind with the old daemon.
+    fn report(&self) -> Report {
+        Report::default()
     }
 }
 

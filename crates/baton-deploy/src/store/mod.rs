@@ -36,7 +36,16 @@ use crate::error::DeployError;
 pub(crate) use deploys::{DeployRow, Phase};
 pub(crate) use slots::Commit;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// What the tables of this version are; a file that a newer one has written is refused.
+pub use schema::VERSION;
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+enum Job {
+    Work(Work),
+    /// The file is closed, then the sender dropped.
+    Close(oneshot::Sender<()>),
+}
 
 /// The handle; the thread ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -55,9 +64,15 @@ impl Store {
             .spawn(move || match open_file(&folder) {
                 Ok(mut connection) => {
                     if opened.send(Ok(())).is_ok() {
-                        while let Ok(job) = queue.recv() {
-                            job(&mut connection);
-                        }
+                        let closing = loop {
+                            match queue.recv() {
+                                Ok(Job::Work(work)) => work(&mut connection),
+                                Ok(Job::Close(closed)) => break Some(closed),
+                                Err(_) => break None,
+                            }
+                        };
+                        drop(connection);
+                        drop(closing);
                     }
                 }
                 Err(error) => drop(opened.send(Err(error))),
@@ -69,6 +84,15 @@ impl Store {
         Ok(Store { jobs })
     }
 
+    /// Ends its thread and returns when the file is closed. Whatever is asked of the store afterwards fails.
+    pub(crate) async fn close(&self) {
+        let (closing, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(closing)).is_ok() {
+            // Always an error: that is how it is told.
+            let _ = closed.await;
+        }
+    }
+
     /// Runs `work` on the store's thread. `action` says what it was for in an error.
     async fn call<T: Send + 'static>(
         &self,
@@ -76,9 +100,9 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DeployError> {
         let (answer, result) = oneshot::channel();
-        let job: Job = Box::new(move |connection| drop(answer.send(work(connection))));
+        let work: Work = Box::new(move |connection| drop(answer.send(work(connection))));
         self.jobs
-            .send(job)
+            .send(Job::Work(work))
             .map_err(|_| failed(action, "its thread ended"))?;
         result
             .await

@@ -88,6 +88,9 @@ impl From<rusqlite::Error> for Problem {
 }
 
 /// Sets the connection up and runs the migrations that are missing.
+/// Which step of the migrations a file of this version has come to.
+pub const VERSION: usize = MIGRATIONS.len();
+
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), Problem> {
     connection.busy_timeout(super::BUSY)?;
     // One daemon a folder: the lock is kept as long as the file is open.

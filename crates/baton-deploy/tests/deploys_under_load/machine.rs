@@ -61,6 +61,7 @@ impl Machine {
             data: self.folder.path().to_owned(),
             engines: BTreeMap::from([(EngineKind::Process, Arc::clone(&engine))]),
             router: Arc::new(Embedded::new(Arc::clone(&self.proxy))),
+            session: None,
         })
         .await;
         self.control = Some(control.unwrap());

@@ -197,6 +197,7 @@ async fn the_database_is_the_owners_alone_and_a_newer_one_is_refused() {
             data,
             engines: Default::default(),
             router: world.router(),
+            session: None,
         })
     };
     drop(open().await.unwrap());

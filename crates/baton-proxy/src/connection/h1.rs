@@ -353,7 +353,7 @@ impl Connection {
     }
 
     async fn say(&mut self, own: Own) -> Next {
-        let keep_alive = own.keep_alive && !self.worker.shutdown().has_begun();
+        let keep_alive = own.keep_alive && !self.worker.shutdown().is_leaving();
         let mut out = Vec::new();
         own.answer
             .write(&mut out, own.html, own.head_only, !keep_alive);

@@ -79,7 +79,7 @@ pub(crate) async fn serve(
         ended = &mut connection => ended,
         // GOAWAY; what is in flight ends, and so does the connection. The worker knows how long that
         // may take.
-        () = worker.shutdown().begun() => {
+        () = worker.shutdown().leaving() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -141,7 +141,7 @@ impl Bridge {
                     Poll::Ready(Ok(response)) => {
                         let (parts, body) = response.into_parts();
                         let body_in_doubt = self.asked.expect_continue && upload.has_body_left();
-                        let close = body_in_doubt || worker.shutdown().has_begun();
+                        let close = body_in_doubt || worker.shutdown().is_leaving();
                         self.take_head(&parts, &body, close, worker);
                         self.answer = State::Body(Box::new(body));
                     }

@@ -26,7 +26,10 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Status> {
 
 /// `GET /v1/daemon`: who answers.
 pub(super) async fn daemon(State(api): State<Api>) -> Json<DaemonInfo> {
-    Json(DaemonInfo::clone(&api.daemon))
+    Json(DaemonInfo {
+        upgrade_failed: api.upgrades.failed(),
+        ..DaemonInfo::clone(&api.daemon)
+    })
 }
 
 /// `GET /v1/app?name=`: which app a command means.

@@ -5,6 +5,7 @@
 //! | [`deploys`] | `POST /v1/deploys`, `PUT /v1/deploys/{id}/images`, `GET /v1/deploys/{id}/progress` |
 //! | [`apps`] | `POST /v1/apps/{app}/rollback`, `switch`, `canary`, `cancel`, `pause`, `resume`, `maintenance`; `DELETE /v1/apps/{app}` |
 //! | [`look`] | `GET /v1/daemon`, `/v1/status`, `/v1/app`, `/v1/apps/{app}/releases`, `receipts`, `logs`, `observe`, `/v1/events`; `POST /v1/check` |
+//! | [`upgrade`] | `POST /v1/upgrade` |
 //! | [`peer`] | who calls: `SO_PEERCRED` |
 //! | [`stream`] | JSON lines that outlive a client that goes away |
 //!
@@ -15,6 +16,7 @@ mod deploys;
 mod look;
 pub mod peer;
 mod stream;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +32,7 @@ use baton_deploy::{ControlPlane, DeployError};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 
+use crate::daemon::upgrades::Upgrades;
 use crate::wire::{DaemonInfo, ErrorBody, ErrorDetail};
 
 /// Largest request in bytes: a rendered project with its environment, four times over.
@@ -40,6 +43,7 @@ const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
 pub struct Api {
     control: Arc<ControlPlane>,
     daemon: Arc<DaemonInfo>,
+    upgrades: Upgrades,
     /// Deploys whose command line has reported the end of its fetch.
     fetched: Arc<Mutex<BTreeSet<i64>>>,
 }
@@ -47,10 +51,11 @@ pub struct Api {
 impl Api {
     /// The API of one control plane.
     #[must_use]
-    pub fn new(control: Arc<ControlPlane>, daemon: DaemonInfo) -> Api {
+    pub fn new(control: Arc<ControlPlane>, daemon: DaemonInfo, upgrades: Upgrades) -> Api {
         Api {
             control,
             daemon: Arc::new(daemon),
+            upgrades,
             fetched: Arc::default(),
         }
     }
@@ -78,6 +83,7 @@ impl Api {
             .route("/v1/status", get(look::status))
             .route("/v1/events", get(look::events))
             .route("/v1/check", post(look::check))
+            .route("/v1/upgrade", post(upgrade::upgrade))
             .fallback(no_such_route)
             .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
             .with_state(self)

@@ -20,6 +20,14 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 impl Peer {
+    /// Whether it may run a binary as the daemon's user: that user itself, and root. The members of the
+    /// socket's group may not.
+    #[must_use]
+    pub fn may_upgrade(&self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.uid.is_some_and(|uid| uid == 0 || uid == own)
+    }
+
     /// For events and receipts: the user's name, and behind it whom the command named (a CI user,
     /// whoever called sudo).
     #[must_use]

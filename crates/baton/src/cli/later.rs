@@ -14,8 +14,6 @@ pub enum Later {
     Import(Anything),
     #[command(hide = true)]
     Load(Anything),
-    #[command(hide = true)]
-    Upgrade(Anything),
 }
 
 /// Whatever was typed behind it.
@@ -30,7 +28,6 @@ impl Later {
         match self {
             Later::Import(rest) => ("import", rest),
             Later::Load(rest) => ("load", rest),
-            Later::Upgrade(rest) => ("upgrade", rest),
         }
     }
 

@@ -9,8 +9,9 @@ use crate::daemon;
 use crate::daemon::settings::Typed;
 use crate::error::CliError;
 
-/// Runs the daemon in the foreground, until SIGTERM or Ctrl-C. The apps' instances outlive it. SIGHUP
-/// reads certificates again.
+/// Runs the daemon in the foreground, until SIGTERM or Ctrl-C: then it accepts nothing more and finishes
+/// what is in flight; a second time ends it at once. The apps' instances outlive it. SIGHUP reads
+/// certificates and settings again. Sockets passed by systemd are used for the addresses they have.
 ///
 /// Each option may also be a key of the configuration file (`http = "0.0.0.0:80"`,
 /// `trusted-proxy = ["10.0.0.0/8"]`). An option on the command line wins over its environment variable,
@@ -46,6 +47,9 @@ pub struct Serve {
     /// Threads of the proxy [default: one a core]
     #[arg(long, env = "BATON_WORKERS", value_name = "N", hide_env_values = true)]
     workers: Option<usize>,
+    /// What is logged: a level, or levels of parts with commas [default: info]
+    #[arg(long, env = "BATON_LOG", value_name = "LEVEL", hide_env_values = true)]
+    log: Option<String>,
     /// Networks whose X-Forwarded-* fields are kept [default: 127.0.0.0/8,::1/128]
     #[arg(
         long,
@@ -75,6 +79,9 @@ pub struct Serve {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
+    /// Started by `baton upgrade`
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 impl Serve {
@@ -86,12 +93,13 @@ impl Serve {
             data: self.data,
             socket: global.socket.clone(),
             workers: self.workers,
+            log: self.log.filter(|directives| !directives.is_empty()),
             trusted_proxy: some(self.trusted_proxy),
             router: self.router,
             dashboard: self.dashboard,
             acme_email: self.acme_email,
         };
-        daemon::run(typed, config.as_deref())
+        daemon::run(typed, config.as_deref(), self.take_over)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -13,6 +14,20 @@ use crate::error::CliError;
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+}
+
+/// As [`take`], but the process that holds it now is about to end, or has been killed.
+///
+/// # Errors
+/// As [`take`], after `patience`.
+pub fn take_within(data: &Path, patience: Duration) -> Result<Lock, CliError> {
+    let until = Instant::now() + patience;
+    loop {
+        match take(data) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            result => return result,
+        }
+    }
 }
 
 /// Makes the folder (0700) and locks it.

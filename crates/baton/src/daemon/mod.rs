@@ -5,75 +5,161 @@
 //! | [`settings`] | flag, environment, file, default → what the daemon is started with |
 //! | [`log`] | the log on standard error |
 //! | [`lock`] | one daemon a data folder |
-//! | [`socket`] | the control socket |
+//! | [`socket`], [`activation`] | the control socket; sockets that systemd listens on |
 //! | [`engines`] | docker and process, whichever this machine has |
+//! | [`reign`] | the control plane and its API, while this process is the daemon |
+//! | [`handover`], [`upgrades`] | from one process to the next; who asks for it |
+//! | [`ending`] | finishing what is in flight |
+//! | [`reload`] | SIGHUP |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
 
+mod activation;
+mod ending;
 mod engines;
+pub mod handover;
 mod lock;
 mod log;
+mod reign;
+mod reload;
 pub mod settings;
 mod signals;
 mod socket;
+pub mod upgrades;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_deploy::ControlPlane;
-use baton_deploy::router::Embedded;
-use baton_proxy::Proxy;
+use baton_deploy::router::succession::{Succession, Successor};
+use baton_deploy::router::{Embedded, Router};
+use baton_proxy::{InheritedListener, Proxy};
+use futures_util::FutureExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::net::UnixListener;
-use tokio::runtime::Runtime;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
+use self::handover::Offer;
+use self::handover::giver::Candidate;
+use self::handover::heir::{Heir, Log};
+use self::handover::listeners::{CONTROL, Label, OfferedListener};
+use self::lock::Lock;
+use self::reign::Reign;
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
+use self::socket::Socket;
+use self::upgrades::{Refused, Request, Upgrades};
 use crate::api::Api;
-use crate::api::peer::Peer;
 use crate::error::CliError;
-use crate::wire::DaemonInfo;
+use crate::wire::{DaemonInfo, UpgradeAccepted, UpgradeFailed};
 
-/// How long requests in flight may take to end after SIGTERM, before they are cut. Nothing is accepted
-/// meanwhile, so this is also the longest that a restart keeps new clients out.
-const GRACE: Duration = Duration::from_secs(10);
 /// How long connections wait for the live colors to be published after a start. An engine that does not
 /// answer is given up after 5 s, and its apps are served where they were last.
 const PUBLISHED: Duration = Duration::from_secs(6);
-/// How long a step that blocks (the database) may hold up the end of the control plane.
-const CONTROL_ENDS: Duration = Duration::from_secs(2);
-/// Threads of the control plane: two, so that one that blocks in the database stops nothing.
-const CONTROL_THREADS: usize = 2;
+/// How long a new process may take to open the state and to accept.
+const ACCEPTING: Duration = Duration::from_secs(30);
+/// How soon a state that could not be opened again after a failed upgrade is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the data folder may still be held by a process that has ended.
+const LET_GO: Duration = Duration::from_secs(5);
 
-/// Runs until SIGTERM.
+/// What was typed, to be read again on SIGHUP.
+#[derive(Debug, Clone)]
+struct Source {
+    typed: Typed,
+    config: Option<PathBuf>,
+}
+
+impl Source {
+    fn resolve(&self) -> Result<Settings, CliError> {
+        settings::resolve(self.typed.clone(), self.config.as_deref(), &Machine::this())
+    }
+}
+
+/// Runs until SIGTERM, or until another process has taken over. `take_over`: that is what this one is to
+/// do.
 ///
 /// # Errors
 /// The settings are wrong (exit 2); a port, the data folder or the socket is taken.
-pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
-    let settings = settings::resolve(typed, config, &Machine::this())?;
-    log::start();
-    // Held until the very end: the next daemon may start only when this one does nothing any more.
-    let _lock = lock::take(&settings.data)?;
+pub fn run(typed: Typed, config: Option<&Path>, take_over: bool) -> Result<(), CliError> {
+    let source = Source {
+        typed,
+        config: config.map(Path::to_owned),
+    };
+    let mut settings = source.resolve()?;
+    log::start(settings.log.as_deref());
     raise_file_limit();
-    let proxy = start_proxy(&settings)?;
-    let control = runtime(CONTROL_THREADS, "baton-control")?;
-    let result = control.block_on(serve(settings, &proxy));
-    // The control plane ends first, as if it were killed: the next one takes up what it was doing,
-    // from the journal. Commands lose their connection and wait for that.
-    control.shutdown_timeout(CONTROL_ENDS);
-    runtime(1, "baton-stop")?.block_on(stop(&proxy))?;
-    result
-}
-
-fn runtime(threads: usize, name: &str) -> Result<Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name(name)
+    let start = if take_over {
+        take_from_the_old(&mut settings)?
+    } else {
+        take_from_the_machine(&settings)?
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::other("cannot start a runtime", error))
+        .map_err(|error| CliError::other("cannot start a runtime", error))?;
+    runtime.block_on(async {
+        let daemon = Daemon::new(source, settings, start).await?;
+        daemon.live().await
+    })
 }
+
+/// What a process begins with.
+struct Start {
+    proxy: Arc<Proxy>,
+    /// Held until the very end: the next daemon may start only when this one does nothing any more.
+    lock: Lock,
+    /// One that is there already.
+    socket: Option<Socket>,
+    before: Option<Before>,
+}
+
+/// The process that this one takes over from.
+struct Before {
+    link: std::os::unix::net::UnixStream,
+    log: Log,
+    session: String,
+}
+
+fn take_from_the_machine(settings: &Settings) -> Result<Start, CliError> {
+    let lock = lock::take(&settings.data)?;
+    let given = activation::take(settings)?;
+    let socket = given
+        .control
+        .map(|descriptor| Socket::inherited(&settings.socket, descriptor, false));
+    Ok(Start {
+        proxy: start_proxy(settings, given.proxy)?,
+        lock,
+        socket,
+        before: None,
+    })
+}
+
+fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
+    let mut heir = Heir::greet()?;
+    heir.check(settings)?;
+    let inherited = heir.listeners.of_proxy(settings);
+    let control = heir.listeners.take(CONTROL).pop();
+    let socket = control.map(|one| {
+        let owned = one.label.asked == OWNED;
+        Socket::inherited(&settings.socket, one.socket, owned)
+    });
+    let proxy = start_proxy(settings, inherited)?;
+    heir.wait()?;
+    let lock = lock::take_within(&settings.data, LET_GO)?;
+    let session = heir.offer.session.clone();
+    let (link, log) = heir.into_parts();
+    Ok(Start {
+        proxy,
+        lock,
+        socket,
+        before: Some(Before { link, log, session }),
+    })
+}
+
+/// A control socket that goes with the daemon, and one that systemd looks after.
+const OWNED: &str = "owned";
+const LENT: &str = "lent";
 
 /// Each proxied connection is two open files, and the usual soft limit of 1024 is there for programs
 /// that use `select`, which this one does not.
@@ -90,48 +176,346 @@ fn raise_file_limit() {
 
 /// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
 /// published: a client that comes right after a restart waits a moment instead of hearing 404.
-fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
+fn start_proxy(
+    settings: &Settings,
+    inherited: Vec<InheritedListener>,
+) -> Result<Arc<Proxy>, CliError> {
     let started = Proxy::start_closed(baton_proxy::Settings {
         http: settings.http.clone(),
         https: settings.https.clone(),
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
+        inherited,
         ..baton_proxy::Settings::default()
     });
     started.map_err(|error| CliError::Other(error.to_string()))
 }
 
-/// The control plane and its API, until the daemon is asked to stop.
-async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
-    let mut signals = Signals::new()?;
-    let router = Arc::new(Embedded::new(Arc::clone(proxy)));
-    let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
-    let control = ControlPlane::open(baton_deploy::control::Settings {
-        data: settings.data.clone(),
-        engines: engines::all(&settings.data)?,
-        router: Arc::clone(&router) as _,
-    })
-    .await
-    .map_err(|error| CliError::Other(error.to_string()))?;
-    in_time.abort();
-    proxy.open();
-    // Goes away first of all: commands then wait for the next daemon.
-    let (listener, _socket) = socket::bind(&settings.socket)?;
-    announce(&settings, proxy);
+/// One process of the daemon, from its start to the end of its last connection.
+struct Daemon {
+    source: Source,
+    settings: Settings,
+    proxy: Arc<Proxy>,
+    embedded: Arc<Embedded>,
+    router: Arc<Succession>,
+    /// What the router's figures are counted in.
+    session: Option<String>,
+    lock: Option<Lock>,
+    socket: Option<Socket>,
+    /// Where to write the log, once this process is the daemon.
+    log: Option<Log>,
+    upgrades: Upgrades,
+    requests: mpsc::Receiver<Request>,
+    signals: Signals,
+}
 
-    tokio::spawn(answer(
-        listener,
-        Api::new(Arc::clone(&control), info(proxy)),
-    ));
-    while signals.next().await == Asked::Reload {
-        tell(&reloading());
-        reload(&router).await;
-        tell(&[NotifyState::Ready]);
+/// Why a reign is over.
+enum Over {
+    Stop,
+    HandOver(Box<Candidate>, Duration),
+}
+
+impl Daemon {
+    async fn new(source: Source, settings: Settings, start: Start) -> Result<Daemon, CliError> {
+        let signals = Signals::new()?;
+        let embedded = Arc::new(Embedded::new(Arc::clone(&start.proxy)));
+        let own = Arc::clone(&embedded) as Arc<dyn Router>;
+        let (router, session, log) = match start.before {
+            None => (Succession::first(own), None, None),
+            Some(before) => {
+                let link = asynchronous(before.link)?;
+                let router = Succession::after(own, link).await;
+                (router, Some(before.session), Some(before.log))
+            }
+        };
+        let (upgrades, requests) = Upgrades::new();
+        Ok(Daemon {
+            source,
+            settings,
+            proxy: start.proxy,
+            embedded,
+            router: Arc::new(router),
+            session,
+            lock: Some(start.lock),
+            socket: start.socket,
+            log,
+            upgrades,
+            requests,
+            signals,
+        })
     }
-    tell(&[NotifyState::Stopping]);
-    control.remember_sessions().await;
-    tracing::info!("stopping: requests in flight may end, instances keep running");
-    Ok(())
+
+    /// Until SIGTERM, or as long as connections last after another process has taken over.
+    async fn live(mut self) -> Result<(), CliError> {
+        loop {
+            let mut reign = match self.begin().await {
+                Ok(reign) => reign,
+                Err(error) if self.session.is_some() && self.log.is_none() => {
+                    tracing::error!(%error, "traffic is served, and nothing else; trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => continue,
+                        () = stopped(&mut self.signals) => return self.stop().await,
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            match self.until_over(&mut reign).await {
+                Over::Stop => {
+                    tell(&[NotifyState::Stopping]);
+                    // Goes away first of all: commands then wait for the next daemon.
+                    self.socket = None;
+                    reign.end().await;
+                    return self.stop().await;
+                }
+                Over::HandOver(candidate, drain) => {
+                    self.session = Some(reign.control.session().to_owned());
+                    reign.end().await;
+                    let pid = candidate.pid();
+                    match self.hand_over(*candidate).await {
+                        Ok(successor) => return self.finish(successor, drain).await,
+                        Err(message) => {
+                            tracing::error!("the upgrade failed, this process goes on: {message}");
+                            self.upgrades.set_failed(UpgradeFailed { pid, message });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(mut self) -> Result<(), CliError> {
+        tracing::info!("stopping: requests in flight may end, instances keep running");
+        ending::now(&self.proxy, &self.embedded, &mut self.signals).await;
+        Ok(())
+    }
+
+    /// Opens the state, publishes what is live, accepts, and answers commands.
+    async fn begin(&mut self) -> Result<Reign, CliError> {
+        let first = self.log.is_none() && self.session.is_none();
+        // Where an older process serves meanwhile nobody waits.
+        let in_time = first.then(|| tokio::spawn(open_in_time(Arc::clone(&self.proxy))));
+        let reign = Reign::begin(baton_deploy::control::Settings {
+            data: self.settings.data.clone(),
+            engines: engines::all(&self.settings.data)?,
+            router: Arc::clone(&self.router) as _,
+            session: self.session.clone(),
+        });
+        let reign = reign.await;
+        if let Some(in_time) = in_time {
+            in_time.abort();
+        }
+        let mut reign = reign?;
+        self.router.lead().await;
+        self.proxy.open();
+        if let Some(log) = self.log.take() {
+            log.begin();
+            self.router.accepting();
+        }
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => socket::bind(&self.settings.socket)?,
+        };
+        let api = Api::new(
+            Arc::clone(&reign.control),
+            self.info(),
+            self.upgrades.clone(),
+        );
+        reign.answer(&socket, api)?;
+        self.socket = Some(socket);
+        self.announce();
+        Ok(reign)
+    }
+
+    async fn until_over(&mut self, reign: &mut Reign) -> Over {
+        loop {
+            tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => return Over::Stop,
+                    Asked::Reload => {
+                        tell(&reloading());
+                        reload::all(&self.source, &mut self.settings, &self.proxy, &self.embedded).await;
+                        tell(&[NotifyState::Ready]);
+                    }
+                },
+                Some(request) = self.requests.recv() => {
+                    let (drain, answer) = (request.drain, request.answer);
+                    let prepared = self.prepare(&request.binary, reign).await;
+                    if self.signals.next().now_or_never() == Some(Asked::Stop) {
+                        return Over::Stop;
+                    }
+                    match prepared {
+                        Ok(candidate) => {
+                            let accepted = UpgradeAccepted {
+                                pid: candidate.pid(),
+                                version: candidate.hello.version.clone(),
+                                old_pid: std::process::id(),
+                                old_version: env!("CARGO_PKG_VERSION").to_owned(),
+                            };
+                            // A command that has gone away changes nothing any more.
+                            let _ = answer.send(Ok(accepted));
+                            return Over::HandOver(Box::new(candidate), drain);
+                        }
+                        Err(refused) => drop(answer.send(Err(refused))),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts the new process and waits until it is ready; nothing has changed when that fails.
+    async fn prepare(&self, binary: &Path, reign: &Reign) -> Result<Candidate, Refused> {
+        reign.control.freeze().map_err(|error| Refused {
+            message: error.to_string(),
+            exit_code: error.exit_code() as u8,
+        })?;
+        let listeners = self.offered();
+        let offer = Offer::new(&self.settings, reign.control.session());
+        let binary = binary.to_owned();
+        let started =
+            tokio::task::spawn_blocking(move || Candidate::start(&binary, offer, &listeners)).await;
+        let started = started.unwrap_or_else(|error| Err(error.to_string()));
+        started.map_err(|message| {
+            reign.control.thaw();
+            Refused {
+                message: format!("{message}\n  this daemon goes on as it was"),
+                exit_code: baton_deploy::outcome::ExitCode::Error as u8,
+            }
+        })
+    }
+
+    /// Everything that is listened on.
+    fn offered(&self) -> Vec<OfferedListener> {
+        let mut all = handover::listeners::of_proxy(&self.proxy, &self.settings);
+        all.extend(self.socket.iter().map(|socket| OfferedListener {
+            label: Label {
+                name: CONTROL.to_owned(),
+                asked: if socket.is_owned() { OWNED } else { LENT }.to_owned(),
+            },
+            socket: socket.descriptor(),
+        }));
+        all
+    }
+
+    /// The state is closed: the new process opens it and accepts. `Err`: it did not, and this one goes on.
+    async fn hand_over(&mut self, mut candidate: Candidate) -> Result<Successor, String> {
+        let kept = handover::state::keep(&self.settings.data, candidate.hello.database);
+        self.lock = None;
+        let gone = "it ended before it accepted";
+        let result = match candidate.go().and_then(UnixStream::from_std) {
+            Ok(link) => {
+                let router = Arc::clone(&self.router) as Arc<dyn Router>;
+                let mut successor = Successor::serve(link, router);
+                let accepting = tokio::time::timeout(ACCEPTING, successor.accepting()).await;
+                match accepting {
+                    Ok(true) => Ok(successor),
+                    Ok(false) => Err(gone.to_owned()),
+                    Err(_) => Err(format!(
+                        "it did not accept within {} s",
+                        ACCEPTING.as_secs()
+                    )),
+                }
+            }
+            Err(_) => Err(gone.to_owned()),
+        };
+        match result {
+            Ok(successor) => {
+                // Out of epoll, then closed: everyone who comes from here on meets the new process.
+                self.proxy.retire();
+                if let Some(socket) = self.socket.take() {
+                    socket.give_away();
+                }
+                handover::state::forget(kept);
+                tracing::info!(
+                    pid = candidate.pid(),
+                    "handed over; finishing what is in flight"
+                );
+                reap(candidate.take());
+                Ok(successor)
+            }
+            Err(why) => {
+                let failed = tokio::task::spawn_blocking(move || candidate.fail(&why)).await;
+                let message = failed.unwrap_or_else(|error| error.to_string());
+                self.lock = lock::take_within(&self.settings.data, LET_GO)
+                    .inspect_err(|error| tracing::error!(%error, "the data folder"))
+                    .ok();
+                handover::state::restore(kept);
+                self.router.hold().await;
+                Err(message)
+            }
+        }
+    }
+
+    /// What is in flight ends here, while the new process decides where it goes.
+    async fn finish(mut self, mut successor: Successor, drain: Duration) -> Result<(), CliError> {
+        let finished = async {
+            self.proxy.ended().await;
+            // Older processes hear through this one.
+            self.router.alone().await;
+        };
+        tokio::select! {
+            () = finished => {
+                successor.last_word().await;
+                tracing::info!("all that this process had has ended");
+                return Ok(());
+            }
+            () = tokio::time::sleep(drain) => {
+                tracing::warn!("{} s are over; what is left is ended", drain.as_secs());
+            }
+            () = successor.gone() => {
+                tracing::warn!("the new daemon has gone: what is left here is ended");
+            }
+            () = stopped(&mut self.signals) => {}
+        }
+        ending::now(&self.proxy, &self.embedded, &mut self.signals).await;
+        successor.last_word().await;
+        Ok(())
+    }
+
+    fn info(&self) -> DaemonInfo {
+        DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            http: self.proxy.http_addrs().to_vec(),
+            https: self.proxy.https_addrs().to_vec(),
+            upgrade_failed: None,
+        }
+    }
+
+    fn announce(&self) {
+        let list = |addresses: &[std::net::SocketAddr]| {
+            let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            list.join(", ")
+        };
+        tracing::info!(
+            http = list(self.proxy.http_addrs()),
+            https = list(self.proxy.https_addrs()),
+            socket = %self.settings.socket.display(),
+            data = %self.settings.data.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready"
+        );
+        // After an upgrade it is another process that systemd has to watch.
+        tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    }
+}
+
+fn asynchronous(link: std::os::unix::net::UnixStream) -> Result<UnixStream, CliError> {
+    let made = link
+        .set_nonblocking(true)
+        .and_then(|()| UnixStream::from_std(link));
+    made.map_err(|error| CliError::other("the link to the old process", error))
+}
+
+/// Waits for its end, so that no zombie is left of one that ends before this process.
+fn reap(child: Option<std::process::Child>) {
+    if let Some(mut child) = child {
+        std::thread::spawn(move || child.wait());
+    }
+}
+
+/// Waits until the process is asked to stop. Cancel safe.
+async fn stopped(signals: &mut Signals) {
+    while signals.next().await != Asked::Stop {}
 }
 
 /// An engine that hangs holds its own apps up, not those that are known.
@@ -139,57 +523,6 @@ async fn open_in_time(proxy: Arc<Proxy>) {
     tokio::time::sleep(PUBLISHED).await;
     tracing::warn!("not everything that is live is known yet; serving what is");
     proxy.open();
-}
-
-/// The data plane's end; a second signal cuts it short.
-async fn stop(proxy: &Proxy) -> Result<(), CliError> {
-    let mut signals = Signals::new()?;
-    tokio::select! {
-        () = proxy.shutdown(GRACE) => tracing::info!("stopped"),
-        _ = signals.next() => tracing::warn!("stopped at once, as asked a second time"),
-    }
-    Ok(())
-}
-
-async fn answer(listener: UnixListener, api: Api) {
-    let service = api.router().into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, service).await {
-        // The proxy goes on without commands.
-        tracing::error!(%error, "the control socket is gone");
-    }
-}
-
-fn info(proxy: &Proxy) -> DaemonInfo {
-    DaemonInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        http: proxy.http_addrs().to_vec(),
-        https: proxy.https_addrs().to_vec(),
-    }
-}
-
-/// Certificates are read again; a file that cannot be used leaves the old one in place.
-async fn reload(router: &Embedded) {
-    match router.reload_certificates().await {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!(%error, "certificates stay as they were"),
-    }
-}
-
-fn announce(settings: &Settings, proxy: &Proxy) {
-    let list = |addresses: &[std::net::SocketAddr]| {
-        let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        list.join(", ")
-    };
-    tracing::info!(
-        http = list(proxy.http_addrs()),
-        https = list(proxy.https_addrs()),
-        socket = %settings.socket.display(),
-        data = %settings.data.display(),
-        version = env!("CARGO_PKG_VERSION"),
-        "ready"
-    );
-    tell(&[NotifyState::Ready]);
 }
 
 /// systemd wants to know when the reload began.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
+use tracing_subscriber::EnvFilter;
 
 use crate::error::CliError;
 
@@ -15,12 +16,13 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "http",
     "https",
     "data",
     "socket",
     "workers",
+    "log",
     "trusted-proxy",
     "router",
     "dashboard",
@@ -38,6 +40,7 @@ pub struct Typed {
     pub data: Option<PathBuf>,
     pub socket: Option<PathBuf>,
     pub workers: Option<usize>,
+    pub log: Option<String>,
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
     pub router: Option<String>,
@@ -53,6 +56,8 @@ pub struct Settings {
     pub data: PathBuf,
     pub socket: PathBuf,
     pub workers: usize,
+    /// Directives of the log; None: the default.
+    pub log: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -179,6 +184,7 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         data: typed.data.or(file.data),
         socket: typed.socket.or(file.socket),
         workers: typed.workers.or(file.workers),
+        log: typed.log.or(file.log),
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
@@ -236,8 +242,20 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             None => return Err(homeless("socket")),
         },
         workers,
+        log: log(typed.log)?,
         trusted_proxies: networks(&trusted)?,
     })
+}
+
+fn log(directives: Option<String>) -> Result<Option<String>, CliError> {
+    if let Some(directives) = &directives
+        && let Err(error) = EnvFilter::try_new(directives)
+    {
+        return Err(CliError::Usage(format!(
+            "--log: expected a level such as info, or levels of parts such as info,baton_proxy=debug; found {directives:?} ({error})"
+        )));
+    }
+    Ok(directives)
 }
 
 /// What the design knows and this version does not build.
@@ -401,7 +419,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, log, trusted-proxy, router, dashboard, acme-email)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

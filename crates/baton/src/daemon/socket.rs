@@ -1,7 +1,9 @@
 //! The control socket: who may connect, and no moment in which it is half made.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::net::UnixListener;
 
@@ -13,7 +15,47 @@ const GROUP: &str = "baton";
 /// A bound socket that is removed with the daemon.
 #[derive(Debug)]
 pub struct Socket {
-    path: PathBuf,
+    /// Where it is; None for one that somebody else looks after.
+    path: Option<PathBuf>,
+    descriptor: Arc<OwnedFd>,
+}
+
+impl Socket {
+    /// One that the process before this one has bound, or (`owned` false) systemd.
+    #[must_use]
+    pub fn inherited(path: &Path, descriptor: Arc<OwnedFd>, owned: bool) -> Socket {
+        Socket {
+            path: owned.then(|| path.to_owned()),
+            descriptor,
+        }
+    }
+
+    /// To accept from. Whoever connects between two of them waits in the queue, which is one.
+    ///
+    /// # Errors
+    /// Out of files.
+    pub fn listener(&self) -> std::io::Result<UnixListener> {
+        let listener = std::os::unix::net::UnixListener::from(self.descriptor.try_clone()?);
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    }
+
+    /// For a process that takes over.
+    #[must_use]
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
+    }
+
+    /// Whether it goes with this daemon.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Another process has it now, and removes it one day.
+    pub fn give_away(mut self) {
+        self.path = None;
+    }
 }
 
 /// Binds under a temporary name, sets mode 0660 and the group, then renames: whoever connects finds
@@ -22,7 +64,7 @@ pub struct Socket {
 ///
 /// # Errors
 /// The folder cannot be made or written, or the path is too long for a socket (108 bytes).
-pub fn bind(path: &Path) -> Result<(UnixListener, Socket), CliError> {
+pub fn bind(path: &Path) -> Result<Socket, CliError> {
     let at = |action: &str, error: &dyn std::fmt::Display| {
         CliError::Other(format!(
             "control socket {}: {action}: {error}\n  name another place with --socket or BATON_SOCKET",
@@ -43,18 +85,17 @@ pub fn bind(path: &Path) -> Result<(UnixListener, Socket), CliError> {
     let temporary = PathBuf::from(temporary);
     // What an earlier daemon of the same pid was killed over.
     let _ = std::fs::remove_file(&temporary);
-    let listener = UnixListener::bind(&temporary).map_err(|error| at("cannot bind it", &error))?;
+    let listener = std::os::unix::net::UnixListener::bind(&temporary)
+        .map_err(|error| at("cannot bind it", &error))?;
     let made = restrict(&temporary).and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = made {
         let _ = std::fs::remove_file(&temporary);
         return Err(at("cannot give it its rights", &error));
     }
-    Ok((
-        listener,
-        Socket {
-            path: path.to_owned(),
-        },
-    ))
+    Ok(Socket {
+        path: Some(path.to_owned()),
+        descriptor: Arc::new(listener.into()),
+    })
 }
 
 fn restrict(path: &Path) -> std::io::Result<()> {
@@ -80,8 +121,10 @@ fn group_id(groups: &str, name: &str) -> Option<u32> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -100,15 +143,14 @@ mod tests {
     async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/baton.sock");
-        let (listener, socket) = bind(&path).unwrap();
+        let socket = bind(&path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         let taken = bind(&path).unwrap_err().to_string();
         assert!(taken.contains("another daemon"), "{taken}");
-        drop(listener);
-        std::mem::forget(socket);
+        socket.give_away();
         assert!(path.exists());
-        let (_listener, socket) = bind(&path).unwrap();
+        let socket = bind(&path).unwrap();
         drop(socket);
         assert!(!path.exists());
     }

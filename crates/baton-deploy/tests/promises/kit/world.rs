@@ -55,6 +55,7 @@ impl World {
             data: self.folder.path().to_owned(),
             engines: BTreeMap::from([(EngineKind::Docker, engine)]),
             router,
+            session: None,
         })
         .await
         .unwrap()

@@ -38,7 +38,7 @@ impl Relay {
         let plan = self
             .asked
             .client
-            .plan(head.body, body_in_doubt || worker.shutdown().has_begun());
+            .plan(head.body, body_in_doubt || worker.shutdown().is_leaving());
         let given = self.account.given();
         self.asked.client.write_head(out, head, plan, given);
         let events = response::is_event_stream(head);

@@ -1,0 +1,168 @@
+//! The old daemon's side of the link: what the new one publishes is carried out here as well, and what
+//! is counted here is told.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+
+use super::report::Report;
+use super::wire::{self, Asked, Said};
+use crate::router::Router;
+
+/// How often it is looked for something new to report.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// Serves a successor for as long as it lives.
+#[derive(Debug)]
+pub struct Successor {
+    accepting: watch::Receiver<bool>,
+    ended: watch::Receiver<bool>,
+    /// Counts the looks for something new to report.
+    told: watch::Receiver<u64>,
+    _tasks: JoinSet<()>,
+}
+
+impl Successor {
+    /// Follows from now on what comes over `link`. Dropping it closes the link.
+    #[must_use]
+    pub fn serve(link: UnixStream, router: Arc<dyn Router>) -> Successor {
+        let (accepts, accepting) = watch::channel(false);
+        let (ends, ended) = watch::channel(false);
+        let (tells, told) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let result = both(link, router, &accepts, &tells).await;
+            tracing::debug!(?result, "the link to the new daemon is closed");
+            ends.send_replace(true);
+            // Whoever waits for it looks at `ended` as well.
+            drop(accepts);
+        });
+        Successor {
+            accepting,
+            ended,
+            told,
+            _tasks: tasks,
+        }
+    }
+
+    /// Waits until it says that it accepts. False: it has gone before that. Cancel safe.
+    pub async fn accepting(&mut self) -> bool {
+        self.accepting.wait_for(|yes| *yes).await.is_ok()
+    }
+
+    /// Waits until it has been told all that was counted: this process ends.
+    pub async fn last_word(&mut self) {
+        let _ = tokio::time::timeout(4 * LOOK, async {
+            // The look that goes on, and then one of after now.
+            for _ in 0..2 {
+                if self.told.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Waits until it has gone, or does not answer any more. Cancel safe.
+    pub async fn gone(&mut self) {
+        // An error: the task that would say so has gone itself.
+        let _ = self.ended.wait_for(|yes| *yes).await;
+    }
+}
+
+async fn both(
+    link: UnixStream,
+    router: Arc<dyn Router>,
+    accepts: &watch::Sender<bool>,
+    tells: &watch::Sender<u64>,
+) -> io::Result<()> {
+    let (reads, writes) = link.into_split();
+    let writes = Arc::new(Mutex::new(writes));
+    tokio::select! {
+        result = listen(reads, &router, &writes, accepts) => result,
+        result = tell(&router, &writes, tells) => result,
+    }
+}
+
+/// Sends a report whenever it is another one.
+async fn tell(
+    router: &Arc<dyn Router>,
+    writes: &Mutex<OwnedWriteHalf>,
+    tells: &watch::Sender<u64>,
+) -> io::Result<()> {
+    let mut told: Option<Report> = None;
+    loop {
+        {
+            // Made under the lock: no older report goes out behind that of a call.
+            let mut writes = writes.lock().await;
+            let report = router.report();
+            if told.as_ref() != Some(&report) {
+                wire::write(&mut *writes, &Said::Report(report.clone())).await?;
+                told = Some(report);
+            }
+        }
+        tells.send_modify(|looks| *looks += 1);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn listen(
+    mut reads: OwnedReadHalf,
+    router: &Arc<dyn Router>,
+    writes: &Arc<Mutex<OwnedWriteHalf>>,
+    accepts: &watch::Sender<bool>,
+) -> io::Result<()> {
+    let mut cuts = JoinSet::new();
+    loop {
+        match wire::read::<Asked>(&mut reads).await? {
+            Asked::Accepting => drop(accepts.send_replace(true)),
+            Asked::Publish { call, routes } => {
+                if let Err(error) = router.publish(&routes).await {
+                    // The new daemon's own router has taken them.
+                    tracing::error!(%error, "cannot follow the new daemon's routes");
+                }
+                done(router, writes, call, 0).await?;
+            }
+            Asked::Cut { call, id } => {
+                let (router, writes) = (Arc::clone(router), Arc::clone(writes));
+                cuts.spawn(async move {
+                    let count = router.cut(&id).await;
+                    // A link that is closed is found by whoever reads from it.
+                    let _ = done(&router, &writes, call, count).await;
+                });
+            }
+            Asked::EndWebSockets {
+                id,
+                code,
+                spread,
+                pinned,
+            } => router.end_websockets(&id, code, spread, pinned),
+            Asked::ResetLongestHeld { app } => router.reset_longest_held(&app),
+        }
+        while cuts.try_join_next().is_some() {}
+    }
+}
+
+async fn done(
+    router: &Arc<dyn Router>,
+    writes: &Mutex<OwnedWriteHalf>,
+    call: u64,
+    count: u64,
+) -> io::Result<()> {
+    let mut writes = writes.lock().await;
+    let report = router.report();
+    wire::write(
+        &mut *writes,
+        &Said::Done {
+            call,
+            count,
+            report,
+        },
+    )
+    .await
+}
