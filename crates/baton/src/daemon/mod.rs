@@ -39,10 +39,10 @@ use sd_notify::NotifyState;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use self::handover::Offer;
 use self::handover::giver::Candidate;
 use self::handover::heir::{Heir, Log};
 use self::handover::listeners::{CONTROL, Label, OfferedListener};
+use self::handover::{Offer, fault};
 use self::lock::Lock;
 use self::reign::Reign;
 use self::settings::{Machine, Settings, Typed};
@@ -136,7 +136,9 @@ fn take_from_the_machine(settings: &Settings) -> Result<Start, CliError> {
 }
 
 fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
+    fault::at("new:start");
     let mut heir = Heir::greet()?;
+    fault::at("new:offer");
     heir.check(settings)?;
     let inherited = heir.listeners.of_proxy(settings);
     let control = heir.listeners.take(CONTROL).pop();
@@ -146,6 +148,7 @@ fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
     });
     let proxy = start_proxy(settings, inherited)?;
     heir.wait()?;
+    fault::at("new:go");
     let lock = lock::take_within(&settings.data, LET_GO)?;
     let session = heir.offer.session.clone();
     let (link, log) = heir.into_parts();
@@ -305,11 +308,15 @@ impl Daemon {
             in_time.abort();
         }
         let mut reign = reign?;
+        if self.log.is_some() {
+            fault::at("new:open");
+        }
         self.router.lead().await;
         self.proxy.open();
         if let Some(log) = self.log.take() {
             log.begin();
             self.router.accepting();
+            fault::at("new:accepting");
         }
         let socket = match self.socket.take() {
             Some(socket) => socket,
@@ -353,6 +360,7 @@ impl Daemon {
                             };
                             // A command that has gone away changes nothing any more.
                             let _ = answer.send(Ok(accepted));
+                            fault::at("old:ready");
                             return Over::HandOver(Box::new(candidate), drain);
                         }
                         Err(refused) => drop(answer.send(Err(refused))),
@@ -400,9 +408,11 @@ impl Daemon {
     async fn hand_over(&mut self, mut candidate: Candidate) -> Result<Successor, String> {
         let kept = handover::state::keep(&self.settings.data, candidate.hello.database);
         self.lock = None;
+        fault::at("old:closed");
         let gone = "it ended before it accepted";
         let result = match candidate.go().and_then(UnixStream::from_std) {
             Ok(link) => {
+                fault::at("old:go");
                 let router = Arc::clone(&self.router) as Arc<dyn Router>;
                 let mut successor = Successor::serve(link, router);
                 let accepting = tokio::time::timeout(ACCEPTING, successor.accepting()).await;
@@ -420,6 +430,7 @@ impl Daemon {
         match result {
             Ok(successor) => {
                 // Out of epoll, then closed: everyone who comes from here on meets the new process.
+                fault::at("old:accepting");
                 self.proxy.retire();
                 if let Some(socket) = self.socket.take() {
                     socket.give_away();

@@ -6,6 +6,7 @@
 //! | [`link`] | messages and descriptors over the socket between the two |
 //! | [`giver`] | the old process: starts the new one, and gives what it has |
 //! | [`heir`] | the new process: takes it |
+//! | [`fault`] | places where a test stops it |
 //! | [`state`] | a copy of the database, if the new version changes its tables |
 //!
 //! The order, which loses nothing (Engines.md §4). Until *accepting* the old process serves, and goes on
@@ -21,6 +22,7 @@
 //!
 //! What is between the two from *go* on is [`baton_deploy::router::succession`].
 
+pub mod fault;
 pub mod giver;
 pub mod heir;
 mod link;

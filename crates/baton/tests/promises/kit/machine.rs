@@ -12,7 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use testapp::load::{Load, Plan};
+
 use super::app::remove_from_docker;
+use super::tls::Certificate;
 use super::{App, Engine, wait_for};
 
 /// Long enough for a busy machine with two cores.
@@ -22,6 +25,9 @@ pub(crate) struct Machine {
     folder: TempDir,
     data: PathBuf,
     daemon: Option<Child>,
+    activated: bool,
+    /// Processes that have been the daemon before another took over.
+    before: RefCell<Vec<i32>>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     /// Apps that were touched through this machine, with what has to be cleaned up.
@@ -53,6 +59,28 @@ impl Machine {
         machine
     }
 
+    /// With a configuration file of its own, of this text.
+    pub(crate) fn start_with_config(text: &str) -> Machine {
+        let mut machine = Machine::new();
+        machine.write_config(text);
+        let config = machine.folder().join("baton.toml");
+        machine.arguments = vec!["--config".into(), config.to_str().unwrap().into()];
+        machine.up();
+        machine
+    }
+
+    pub(crate) fn write_config(&self, text: &str) {
+        std::fs::write(self.folder().join("baton.toml"), text).unwrap();
+    }
+
+    /// Started by `systemd-socket-activate`, which listens for it.
+    pub(crate) fn activated() -> Machine {
+        let mut machine = Machine::new();
+        machine.activated = true;
+        machine.up();
+        machine
+    }
+
     fn new() -> Machine {
         let folder = tempfile::Builder::new()
             .prefix("baton-test-")
@@ -62,6 +90,8 @@ impl Machine {
             data: folder.path().join("data"),
             folder,
             daemon: None,
+            activated: false,
+            before: RefCell::default(),
             arguments: Vec::new(),
             environment: Vec::new(),
             apps: RefCell::default(),
@@ -77,7 +107,16 @@ impl Machine {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(baton())
+        let mut command = if self.activated {
+            let mut command = Command::new("systemd-socket-activate");
+            command
+                .args(["-l", &self.http.to_string(), "-l", &self.https.to_string()])
+                .arg(baton());
+            command
+        } else {
+            Command::new(baton())
+        };
+        let child = command
             .args([
                 "serve",
                 "--http",
@@ -97,6 +136,12 @@ impl Machine {
             .spawn()
             .unwrap();
         self.daemon = Some(child);
+        if self.activated {
+            // It starts the daemon when somebody comes.
+            wait_for("the first connection", PATIENCE, || {
+                TcpStream::connect(self.http).ok()
+            });
+        }
         wait_for("the daemon to answer", PATIENCE, || {
             self.assert_running();
             self.run(Path::new("/"), &["status", "--json"])
@@ -147,6 +192,60 @@ impl Machine {
                 .then_some(())
         });
         self.daemon = None;
+    }
+
+    /// The process that is the daemon now: after an upgrade no child of the test's.
+    pub(crate) fn serving_pid(&self) -> i32 {
+        let lock = std::fs::read_to_string(self.data.join("baton.lock")).unwrap_or_default();
+        lock.trim().parse().unwrap_or(0)
+    }
+
+    /// `baton upgrade BINARY --json`.
+    pub(crate) fn upgrade_to(&self, binary: &Path, more: &[&str]) -> Ran {
+        self.before.borrow_mut().push(self.serving_pid());
+        let mut command = self.command(Path::new("/"), &["upgrade", "--json"]);
+        Ran::from(command.arg(binary).args(more).output().unwrap())
+    }
+
+    /// The same binary once more, as another process, which must take over; its pid.
+    pub(crate) fn upgrade(&self) -> i32 {
+        let old = self.serving_pid();
+        let ran = self.upgrade_to(Path::new(baton()), &[]);
+        assert_eq!(ran.code, 0, "{ran}\ndaemon:\n{}", self.log());
+        let new = self.serving_pid();
+        assert_ne!(new, old, "{ran}");
+        assert_eq!(ran.result()["pid"], new, "{ran}");
+        new
+    }
+
+    /// Waits until no process but the one that is the daemon is left.
+    pub(crate) fn wait_until_alone(&mut self) {
+        let before = self.before.borrow().clone();
+        wait_for("old processes to end", PATIENCE, || {
+            // One is a child of the test's.
+            if let Some(daemon) = &mut self.daemon {
+                let _ = daemon.try_wait();
+            }
+            let serving = self.serving_pid();
+            let left = |pid: &&i32| **pid != serving && runs(**pid);
+            before.iter().find(left).is_none().then_some(())
+        });
+    }
+
+    /// What is the daemon now is the one to be stopped next.
+    pub(crate) fn adopt_serving(&mut self) {
+        let pid = self.serving_pid();
+        signal(pid, rustix::process::Signal::TERM);
+        wait_for("the daemon to end", PATIENCE, || (!runs(pid)).then_some(()));
+        self.up();
+    }
+
+    /// Waits until the daemon has ended; its exit code.
+    pub(crate) fn wait_until_exit(&mut self) -> i32 {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        wait_for("the daemon to end", PATIENCE, || daemon.try_wait().unwrap())
+            .code()
+            .unwrap_or(-1)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -261,6 +360,22 @@ impl Machine {
         body
     }
 
+    /// The same over TLS, by a client that trusts this certificate's authority alone.
+    pub(crate) fn answering_over_tls(&self, app: &App, files: &Certificate) -> String {
+        let load = Load::start(Plan {
+            tls: Some(files.authority.clone()),
+            http1: 1,
+            ..Plan::small(self.https, app.host())
+        });
+        let found = wait_for("an answer over TLS", PATIENCE, || {
+            let report = load.report();
+            assert_eq!(report.failed, 0, "{report:#?}\n{}", self.log());
+            report.by_release.into_keys().next()
+        });
+        drop(load.stop());
+        found
+    }
+
     /// `release` of the app that answers now.
     pub(crate) fn answering_release(&self, app: &App) -> String {
         let (status, _, body) = self.get(app.host(), "/");
@@ -282,6 +397,11 @@ impl Drop for Machine {
                 self.run(Path::new("/"), &["remove", "--yes", "--app", name]);
             }
         }
+        for pid in self.before.take().into_iter().chain([self.serving_pid()]) {
+            if runs(pid) {
+                signal(pid, rustix::process::Signal::KILL);
+            }
+        }
         if let Some(mut daemon) = self.daemon.take() {
             let _ = daemon.kill();
             let _ = daemon.wait();
@@ -292,6 +412,21 @@ impl Drop for Machine {
             }
         }
     }
+}
+
+/// Whether the process is there and is a daemon of the tests.
+pub(crate) fn runs(pid: i32) -> bool {
+    let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&read("cmdline")).into_owned();
+    let state = String::from_utf8_lossy(&read("stat")).into_owned();
+    let state = state.rsplit(") ").next().unwrap_or_default().to_owned();
+    pid > 1 && command.contains("serve") && !state.starts_with('Z')
+}
+
+pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    // Gone meanwhile is as good.
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 /// What a command printed and how it ended.
