@@ -189,7 +189,12 @@ impl Proxy {
     /// goes on: exchanges end and say `Connection: close`, event streams and WebSockets stay, and who is
     /// idle may ask once more.
     pub fn retire(&self) {
+        self.close_offered();
         self.shared.shutdown.retire();
+    }
+
+    /// From here on each worker closes the last of its sockets itself.
+    fn close_offered(&self) {
         let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         offered.clear();
     }
@@ -205,6 +210,7 @@ impl Proxy {
     /// when every worker has ended.
     pub async fn shutdown(&self, grace: Duration) {
         let mut running = self.running.clone();
+        self.close_offered();
         self.shared.shutdown.begin();
         if tokio::time::timeout(grace, running.wait_for(|count| *count == 0))
             .await

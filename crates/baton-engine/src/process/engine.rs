@@ -33,6 +33,8 @@ const KILLED: Duration = Duration::from_secs(10);
 pub struct ProcessEngine {
     pub(super) root: PathBuf,
     shim: Arc<ShimProgram>,
+    /// Processes that this one has taken over from: their connections are the proxy's, too.
+    pub(super) before: Vec<u32>,
     lives: Arc<Mutex<HashMap<InstanceId, Arc<Life>>>>,
     pub(super) events: broadcast::Sender<EngineEvent>,
     oom: Arc<OomWitness>,
@@ -67,6 +69,7 @@ impl ProcessEngine {
         let engine = ProcessEngine {
             root,
             shim: Arc::new(shim),
+            before: Vec::new(),
             lives: Arc::default(),
             events: broadcast::Sender::new(EVENTS),
             oom: Arc::new(OomWitness::new()),
@@ -82,6 +85,13 @@ impl ProcessEngine {
         }
         engine.watch_memory();
         Ok(engine)
+    }
+
+    /// Of a daemon that has taken over from these processes, which may still have connections.
+    #[must_use]
+    pub fn after(mut self, before: &[u32]) -> ProcessEngine {
+        self.before = before.to_vec();
+        self
     }
 
     fn watch_memory(&self) {

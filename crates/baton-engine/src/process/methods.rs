@@ -268,7 +268,7 @@ impl Engine for ProcessEngine {
             }) => address.port,
             _ => return Ok(None),
         };
-        Ok(sockets::connections_of_others(port))
+        Ok(sockets::connections_of_others(port, &self.before))
     }
 
     fn describe(&self) -> String {

@@ -10,14 +10,21 @@ struct Connection {
     inode: u64,
 }
 
-/// Connections to `port` whose other end is not a socket of this process; None where `/proc` does
-/// not tell.
-pub(super) fn connections_of_others(port: u16) -> Option<u32> {
+/// Connections to `port` whose other end is not a socket of this process, nor of those that it has taken
+/// over from (`before`, by pid); None where `/proc` does not tell.
+pub(super) fn connections_of_others(port: u16, before: &[u32]) -> Option<u32> {
     let mut all = established(&fs::read_to_string("/proc/net/tcp").ok()?);
     if let Ok(text) = fs::read_to_string("/proc/net/tcp6") {
         all.extend(established(&text));
     }
-    let own = own_sockets()?;
+    let mut own = sockets_of("self")?;
+    // One that has gone has none. Should another process have its pid, its connections are not waited for.
+    own.extend(
+        before
+            .iter()
+            .filter_map(|pid| sockets_of(&pid.to_string()))
+            .flatten(),
+    );
     let own_ends: HashSet<_> = all
         .iter()
         .filter(|connection| own.contains(&connection.inode))
@@ -54,8 +61,8 @@ fn end(text: &str) -> Option<(String, u16)> {
     Some((address.to_owned(), u16::from_str_radix(port, 16).ok()?))
 }
 
-fn own_sockets() -> Option<HashSet<u64>> {
-    let links = fs::read_dir("/proc/self/fd").ok()?.flatten();
+fn sockets_of(process: &str) -> Option<HashSet<u64>> {
+    let links = fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten();
     Some(
         links
             .filter_map(|entry| fs::read_link(entry.path()).ok())
@@ -82,7 +89,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let _client = TcpStream::connect(address).expect("connected");
         let _server = listener.accept().expect("accepted");
-        assert_eq!(connections_of_others(address.port()), Some(0));
+        assert_eq!(connections_of_others(address.port(), &[]), Some(0));
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub fn start(directives: Option<&str>) {
         .with_env_filter(filter(directives))
         .with_writer(std::io::stderr)
         .with_ansi(Paint::new(terminal) != Paint::NONE)
-        .with_target(false);
+        .with_target(false)
+        // Said on standard error, which is what is broken then: it would end the daemon.
+        .log_internal_errors(false);
     // systemd's journal stamps each line itself.
     if std::env::var_os("JOURNAL_STREAM").is_some() && !terminal {
         let log = log.without_time().with_filter_reloading();

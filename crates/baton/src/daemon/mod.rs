@@ -119,6 +119,7 @@ struct Before {
     link: std::os::unix::net::UnixStream,
     log: Log,
     session: String,
+    pids: Vec<u32>,
 }
 
 fn take_from_the_machine(settings: &Settings) -> Result<Start, CliError> {
@@ -150,13 +151,19 @@ fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
     heir.wait()?;
     fault::at("new:go");
     let lock = lock::take_within(&settings.data, LET_GO)?;
-    let session = heir.offer.session.clone();
+    let (session, pids) = (heir.offer.session.clone(), heir.offer.pids.clone());
     let (link, log) = heir.into_parts();
+    let before = Before {
+        link,
+        log,
+        session,
+        pids,
+    };
     Ok(Start {
         proxy,
         lock,
         socket,
-        before: Some(Before { link, log, session }),
+        before: Some(before),
     })
 }
 
@@ -203,6 +210,8 @@ struct Daemon {
     router: Arc<Succession>,
     /// What the router's figures are counted in.
     session: Option<String>,
+    /// Processes that this one, and those before it, have taken over from.
+    before: Vec<u32>,
     lock: Option<Lock>,
     socket: Option<Socket>,
     /// Where to write the log, once this process is the daemon.
@@ -223,12 +232,12 @@ impl Daemon {
         let signals = Signals::new()?;
         let embedded = Arc::new(Embedded::new(Arc::clone(&start.proxy)));
         let own = Arc::clone(&embedded) as Arc<dyn Router>;
-        let (router, session, log) = match start.before {
-            None => (Succession::first(own), None, None),
+        let (router, session, log, before) = match start.before {
+            None => (Succession::first(own), None, None, Vec::new()),
             Some(before) => {
                 let link = asynchronous(before.link)?;
                 let router = Succession::after(own, link).await;
-                (router, Some(before.session), Some(before.log))
+                (router, Some(before.session), Some(before.log), before.pids)
             }
         };
         let (upgrades, requests) = Upgrades::new();
@@ -239,6 +248,7 @@ impl Daemon {
             embedded,
             router: Arc::new(router),
             session,
+            before,
             lock: Some(start.lock),
             socket: start.socket,
             log,
@@ -297,12 +307,12 @@ impl Daemon {
         let first = self.log.is_none() && self.session.is_none();
         // Where an older process serves meanwhile nobody waits.
         let in_time = first.then(|| tokio::spawn(open_in_time(Arc::clone(&self.proxy))));
-        let reign = Reign::begin(baton_deploy::control::Settings {
-            data: self.settings.data.clone(),
-            engines: engines::all(&self.settings.data)?,
-            router: Arc::clone(&self.router) as _,
-            session: self.session.clone(),
-        });
+        let reign = Reign::begin(
+            self.settings.data.clone(),
+            Arc::clone(&self.router) as _,
+            self.session.clone(),
+            self.before.clone(),
+        );
         let reign = reign.await;
         if let Some(in_time) = in_time {
             in_time.abort();
@@ -315,7 +325,7 @@ impl Daemon {
         self.proxy.open();
         if let Some(log) = self.log.take() {
             log.begin();
-            self.router.accepting();
+            self.router.accepting().await;
             fault::at("new:accepting");
         }
         let socket = match self.socket.take() {
@@ -377,7 +387,7 @@ impl Daemon {
             exit_code: error.exit_code() as u8,
         })?;
         let listeners = self.offered();
-        let offer = Offer::new(&self.settings, reign.control.session());
+        let offer = Offer::new(&self.settings, reign.control.session(), &self.before);
         let binary = binary.to_owned();
         let started =
             tokio::task::spawn_blocking(move || Candidate::start(&binary, offer, &listeners)).await;
@@ -432,6 +442,7 @@ impl Daemon {
                 // Out of epoll, then closed: everyone who comes from here on meets the new process.
                 fault::at("old:accepting");
                 self.proxy.retire();
+                successor.retired();
                 if let Some(socket) = self.socket.take() {
                     socket.give_away();
                 }

@@ -2,14 +2,17 @@
 //! that all of it ends with that.
 
 use std::future::IntoFuture;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_deploy::ControlPlane;
+use baton_deploy::router::Router;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::engines;
 use super::socket::Socket;
 use crate::api::Api;
 use crate::api::peer::Peer;
@@ -36,16 +39,32 @@ impl Reign {
     /// Opens the state; what is live is published when it returns. Nobody is answered yet.
     ///
     /// # Errors
-    /// The database cannot be used.
-    pub async fn begin(settings: baton_deploy::control::Settings) -> Result<Reign, CliError> {
+    /// The database or the folder of the process engine cannot be used.
+    pub async fn begin(
+        data: PathBuf,
+        router: Arc<dyn Router>,
+        session: Option<String>,
+        before: Vec<u32>,
+    ) -> Result<Reign, CliError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("baton-control")
             .enable_all()
             .build()
             .map_err(|error| CliError::other("cannot start a runtime", error))?;
-        let opened = runtime.spawn(ControlPlane::open(settings)).await;
-        let failed = match opened {
+        // The engines have tasks of their own, which have to end with it.
+        let opened = runtime.spawn(async move {
+            let engines = engines::all(&data, &before).map_err(|error| error.to_string())?;
+            let settings = baton_deploy::control::Settings {
+                data,
+                engines,
+                router,
+                session,
+            };
+            let opened = ControlPlane::open(settings).await;
+            opened.map_err(|error| error.to_string())
+        });
+        let failed = match opened.await {
             Ok(Ok(control)) => {
                 return Ok(Reign {
                     runtime,
@@ -53,7 +72,7 @@ impl Reign {
                     api: None,
                 });
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(error) => format!("this broke inside the control plane: {error}"),
         };
         shut_down(runtime).await;

@@ -114,6 +114,7 @@ fn an_old_process_that_is_killed_is_followed() {
         machine.up();
         let old = machine.serving_pid();
         // How the command ends depends on how much it has heard.
+        let load = load(&machine);
         machine.upgrade_to(baton().as_ref(), &[]);
         machine.wait_until_down();
         assert!(!runs(old), "{place}");
@@ -127,6 +128,13 @@ fn an_old_process_that_is_killed_is_followed() {
             },
         );
         assert_eq!(machine.answering_release(&app), "r1", "{place}");
+        let refused = |error: &&String| error.contains("refused");
+        let report = load.stop();
+        assert_eq!(
+            report.errors.iter().find(refused),
+            None,
+            "{place}: {report:#?}"
+        );
         machine.adopt_serving();
     }
 }

@@ -68,7 +68,11 @@ fn upgrades_in_a_row_lose_nothing() {
     });
     let first = machine.serving_pid();
     for number in 1..=upgrades {
+        let before = load.report().requests();
         machine.upgrade();
+        wait_for("more load", PATIENCE, || {
+            (load.report().requests() >= before + 500).then_some(())
+        });
         let so_far = load.report();
         assert_eq!(so_far.failed, 0, "after upgrade {number}: {so_far:#?}");
     }
@@ -112,7 +116,13 @@ fn streams_of_old_processes_are_handed_over_by_deploys() {
         let old = machine.live(&app);
         let ran = machine.baton(&app, &["deploy", "--json", "--wait", "drained"]);
         assert_eq!(ran.code, 0, "{ran}\n{}", machine.log());
-        let receipt = &ran.result()["receipt"];
+        let result = ran.result();
+        let receipt = &result["receipt"];
+        let slow = receipt["steps"].as_array().unwrap().iter();
+        let slow: Vec<_> = slow
+            .filter(|step| step["ms"].as_u64().unwrap_or(0) > 20_000)
+            .collect();
+        assert!(slow.is_empty(), "nothing waited for its limit: {slow:?}");
         assert_eq!(receipt["cut"], 0, "{ran}");
         assert_eq!(receipt["failed"], 0, "{ran}");
         let colors = receipt["streams"].as_array().unwrap();
@@ -134,7 +144,8 @@ fn streams_of_old_processes_are_handed_over_by_deploys() {
     assert_eq!(account.releases().len(), 3, "{:?}", account.releases());
     machine.wait_until_alone();
     let receipts = machine.baton(&app, &["receipts", "10", "--json"]);
-    assert_eq!(receipts.lines().len(), 3, "of all processes: {receipts}");
+    let receipts = receipts.result()["receipts"].as_array().unwrap().len();
+    assert_eq!(receipts, 3, "of all processes");
 }
 
 /// The switch, then the upgrade: the new process goes on with the drain, and waits for a request that the
@@ -170,9 +181,11 @@ fn a_drain_goes_on_and_waits_for_requests_of_the_old_process() {
     });
     machine.wait_until_alone();
     let receipts = machine.baton(&app, &["receipts", "1", "--json"]);
-    let receipt = receipts.lines().pop().unwrap();
+    let receipt = &receipts.result()["receipts"][0];
     assert_eq!(receipt["release"], "r2", "{receipts}");
     assert_eq!(receipt["cut"], 0, "{receipts}");
+    // The old color, and the new one a little.
+    assert!(receipt["requests"].as_u64().unwrap() >= 1, "{receipts}");
 }
 
 /// When its time is over, the old process sends its streams to the new one.

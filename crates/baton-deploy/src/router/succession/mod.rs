@@ -66,7 +66,7 @@ impl Succession {
 
     /// Takes over from the process at the other end of `link`; waits for its first report.
     pub async fn after(own: Arc<dyn Router>, link: UnixStream) -> Succession {
-        let before = Predecessor::new(link);
+        let before = Predecessor::new(link, Arc::clone(&own));
         before.first_report().await;
         Succession {
             own,
@@ -102,10 +102,10 @@ impl Succession {
         }
     }
 
-    /// Tells the old process that this one accepts.
-    pub fn accepting(&self) {
+    /// Tells the old process that this one accepts; returns when the old one does no more.
+    pub async fn accepting(&self) {
         if let Some(before) = &self.before {
-            before.accepting();
+            before.accepting().await;
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use baton_compose::AppName;
 use baton_engine::InstanceId;
 use tokio::net::UnixStream;
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::report::{InstanceReport, Report};
 use super::wire::{self, Asked, Said};
-use crate::router::ServiceRoute;
+use crate::router::{Router, ServiceRoute};
 
 /// How long the old process may take to follow. One that does not is given up: it ends by itself when
 /// the link is closed.
@@ -35,13 +37,15 @@ pub(crate) struct Predecessor {
 }
 
 impl Predecessor {
-    pub(crate) fn new(link: UnixStream) -> Predecessor {
+    /// `own`: the router that takes sessions over.
+    pub(crate) fn new(link: UnixStream, own: Arc<dyn Router>) -> Predecessor {
         let (asks, mut asked) = mpsc::unbounded_channel();
         let (reports, report) = watch::channel(Report::default());
         let calls = Arc::new(Calls::default());
         let (reads, mut writes) = link.into_split();
         let mut tasks = JoinSet::new();
         let line = Line {
+            own,
             reports,
             calls: Arc::clone(&calls),
         };
@@ -100,8 +104,8 @@ impl Predecessor {
         self.call(FOLLOWS, |call| Asked::Cut { call, id }).await
     }
 
-    pub(crate) fn accepting(&self) {
-        self.tell(Asked::Accepting);
+    pub(crate) async fn accepting(&self) {
+        self.call(FOLLOWS, |call| Asked::Accepting { call }).await;
     }
 
     pub(crate) fn end_websockets(
@@ -155,6 +159,7 @@ impl Predecessor {
 
 /// Where what it says arrives, until it has gone.
 struct Line {
+    own: Arc<dyn Router>,
     reports: watch::Sender<Report>,
     calls: Arc<Calls>,
 }
@@ -164,6 +169,11 @@ impl Line {
         loop {
             match wire::read::<Said>(&mut reads).await? {
                 Said::Report(report) => drop(self.reports.send_replace(report)),
+                Said::Sessions { instance, known } => {
+                    // Where nothing was known before, the two do not know them by the same hashes.
+                    let known = BASE64_STANDARD.decode(known).unwrap_or_default();
+                    self.own.recall_sessions(&instance, &known);
+                }
                 Said::Done {
                     call,
                     count,

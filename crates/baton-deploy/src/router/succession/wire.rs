@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use baton_engine::InstanceId;
+use baton_engine::{Instance, InstanceId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,8 +18,8 @@ const LONGEST: usize = 64 * 1024 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Asked {
-    /// It accepts from the listeners that it was given.
-    Accepting,
+    /// It accepts from the listeners that it was given; answered when the old one does no more.
+    Accepting { call: u64 },
     /// Route by these from now on.
     Publish {
         call: u64,
@@ -43,6 +43,12 @@ pub(crate) enum Asked {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Said {
     Report(Report),
+    /// What is known of an instance's sessions, as [`Router::known_sessions`](crate::router::Router::known_sessions)
+    /// says it, in base 64: those that began until the other process accepted.
+    Sessions {
+        instance: Instance,
+        known: String,
+    },
     /// The call was carried out; `report` is of the moment after it.
     Done {
         call: u64,

@@ -79,17 +79,20 @@ pub struct Offer {
     pub socket: PathBuf,
     /// Whose figures are counted on.
     pub session: String,
+    /// Processes that may still have connections: the old one, and those before it.
+    pub pids: Vec<u32>,
     listeners: Vec<listeners::Label>,
 }
 
 impl Offer {
     /// Of a daemon with these settings.
     #[must_use]
-    pub fn new(settings: &Settings, session: &str) -> Offer {
+    pub fn new(settings: &Settings, session: &str, before: &[u32]) -> Offer {
         Offer {
             data: settings.data.clone(),
             socket: settings.socket.clone(),
             session: session.to_owned(),
+            pids: [before, &[std::process::id()]].concat(),
             listeners: Vec::new(),
         }
     }
