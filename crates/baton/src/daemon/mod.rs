@@ -57,7 +57,7 @@ use crate::wire::{DaemonInfo, UpgradeAccepted, UpgradeFailed};
 /// answer is given up after 5 s, and its apps are served where they were last.
 const PUBLISHED: Duration = Duration::from_secs(6);
 /// How long a new process may take to open the state and to accept.
-const ACCEPTING: Duration = Duration::from_secs(30);
+const ACCEPTING: Duration = Duration::from_secs(20);
 /// How soon a state that could not be opened again after a failed upgrade is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the data folder may still be held by a process that has ended.

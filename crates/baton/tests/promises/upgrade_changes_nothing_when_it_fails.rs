@@ -102,6 +102,25 @@ fn a_new_process_that_is_killed_leaves_the_old_one() {
     }
 }
 
+/// One that has the state and does nothing with it: traffic goes on, and the old process takes it back.
+#[test]
+fn a_new_process_that_hangs_leaves_the_old_one() {
+    let machine = Machine::start_with(&[], &[("BATON_FAULT", "hang:new:go")]);
+    let mut app = App::new(Engine::Process, "hangs");
+    machine.deploy(&app, &[]);
+    let load = load(&machine);
+    let old = machine.serving_pid();
+    let ran = machine.upgrade_to(baton().as_ref(), &[]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(message(&ran).contains("did not accept within"), "{ran}");
+    assert_eq!(machine.serving_pid(), old);
+    app.version("v2");
+    machine.deploy(&app, &[]);
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{report:#?}");
+    assert!(report.by_release.contains_key("r2"), "{report:#?}");
+}
+
 /// kill -9 of the old process in the middle of it: the new one has the listeners, and goes on.
 #[test]
 fn an_old_process_that_is_killed_is_followed() {
