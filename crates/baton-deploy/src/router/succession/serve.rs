@@ -71,9 +71,9 @@ impl Successor {
 
     /// Waits until it has been told all that was counted: this process ends.
     pub async fn last_word(&mut self) {
-        let _ = tokio::time::timeout(4 * LOOK, async {
-            // The look that goes on, and then one of after now.
-            for _ in 0..2 {
+        let _ = tokio::time::timeout(5 * LOOK, async {
+            // Those that nobody has looked at, the one that goes on, and then one of after now.
+            for _ in 0..3 {
                 if self.told.changed().await.is_err() {
                     return;
                 }
@@ -97,7 +97,10 @@ async fn all(
     asked: &Notify,
 ) -> io::Result<()> {
     let (reads, writes) = link.into_split();
-    let writes = Arc::new(Mutex::new(writes));
+    let writes = Arc::new(Mutex::new(Out {
+        link: writes,
+        told: None,
+    }));
     let following = StdMutex::default();
     tokio::select! {
         result = listen(reads, &router, &writes, accepts, &following) => result,
@@ -106,21 +109,28 @@ async fn all(
     }
 }
 
+/// What goes to the new daemon.
+#[derive(Debug)]
+struct Out {
+    link: OwnedWriteHalf,
+    /// The report that it has.
+    told: Option<Report>,
+}
+
 /// Sends a report whenever it is another one.
 async fn tell(
     router: &Arc<dyn Router>,
-    writes: &Mutex<OwnedWriteHalf>,
+    writes: &Mutex<Out>,
     tells: &watch::Sender<u64>,
 ) -> io::Result<()> {
-    let mut told: Option<Report> = None;
     loop {
         {
             // Made under the lock: no older report goes out behind that of a call.
-            let mut writes = writes.lock().await;
+            let mut out = writes.lock().await;
             let report = router.report();
-            if told.as_ref() != Some(&report) {
-                wire::write(&mut *writes, &Said::Report(report.clone())).await?;
-                told = Some(report);
+            if out.told.as_ref() != Some(&report) {
+                wire::write(&mut out.link, &Said::Report(report.clone())).await?;
+                out.told = Some(report);
             }
         }
         tells.send_modify(|looks| *looks += 1);
@@ -143,7 +153,7 @@ fn asked_for(following: &StdMutex<Following>) -> MutexGuard<'_, Following> {
 /// Once this process accepts no more: tells what is known of the sessions of all that is published.
 async fn sessions(
     router: &Arc<dyn Router>,
-    writes: &Mutex<OwnedWriteHalf>,
+    writes: &Mutex<Out>,
     asked: &Notify,
     following: &StdMutex<Following>,
 ) -> io::Result<()> {
@@ -159,8 +169,8 @@ async fn sessions(
             let known = router.known_sessions(&instance);
             if !known.is_empty() {
                 let known = BASE64_STANDARD.encode(known);
-                let mut writes = writes.lock().await;
-                wire::write(&mut *writes, &Said::Sessions { instance, known }).await?;
+                let mut out = writes.lock().await;
+                wire::write(&mut out.link, &Said::Sessions { instance, known }).await?;
             }
         }
         let waits = asked_for(following).accepting.take();
@@ -173,7 +183,7 @@ async fn sessions(
 async fn listen(
     mut reads: OwnedReadHalf,
     router: &Arc<dyn Router>,
-    writes: &Arc<Mutex<OwnedWriteHalf>>,
+    writes: &Arc<Mutex<Out>>,
     accepts: &watch::Sender<bool>,
     following: &StdMutex<Following>,
 ) -> io::Result<()> {
@@ -214,14 +224,15 @@ async fn listen(
 
 async fn done(
     router: &Arc<dyn Router>,
-    writes: &Mutex<OwnedWriteHalf>,
+    writes: &Mutex<Out>,
     call: u64,
     count: u64,
 ) -> io::Result<()> {
-    let mut writes = writes.lock().await;
+    let mut out = writes.lock().await;
     let report = router.report();
+    out.told = Some(report.clone());
     wire::write(
-        &mut *writes,
+        &mut out.link,
         &Said::Done {
             call,
             count,
