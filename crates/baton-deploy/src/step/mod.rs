@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::{Color, Role};
-use baton_engine::{Engine, Shield, Slot};
+use baton_engine::{Engine, Instance, Shield, Slot};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -75,6 +75,8 @@ pub(crate) struct Walk {
     pub(crate) served: bool,
     /// What the new release had answered when all of them came.
     pub(crate) before_switch: Option<Answered>,
+    /// The instances that all of them came to; None when a former daemon switched.
+    pub(crate) switched: Option<Vec<Instance>>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.

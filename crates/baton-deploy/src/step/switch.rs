@@ -58,6 +58,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     }
     let router = walk.core.routes.router();
     walk.before_switch = Some(figures::of(router, &instances));
+    walk.switched = Some(instances);
     let in_flight = in_flight_on_old(walk).await;
     walk.note(
         STEP,
@@ -149,7 +150,11 @@ async fn old_beside(walk: &Walk) -> Beside {
 }
 
 /// Each service that takes traffic must have all its instances up in this very moment.
-fn complete(walk: &Walk, release: &Release, running: &[Instance]) -> Result<(), StepError> {
+pub(super) fn complete(
+    walk: &Walk,
+    release: &Release,
+    running: &[Instance],
+) -> Result<(), StepError> {
     for service in release.routed() {
         let up = running
             .iter()
