@@ -90,15 +90,16 @@ async fn as_the_service() {
     )
     .expect("readable");
     let lines = Mutex::new(Vec::new());
-    let result = run(&bench.engine, &service, &script, PATIENCE, &|line| {
+    let line = |line| {
         let mut lines = lines.lock().expect("not poisoned");
         lines.push(line);
         // It ends because its first lines have come while it ran.
         if lines.len() == 2 {
             std::fs::write(&gate, "").expect("written");
         }
-    });
-    let result = result.await.expect("a result");
+    };
+    let result = run(&bench.engine, &service, &script, PATIENCE, &line).await;
+    let result = result.expect("a result");
     let uid = if root {
         "65534".to_owned()
     } else {
@@ -162,11 +163,12 @@ async fn too_long() {
     let script = "trap '' TERM; setsid sleep 1000 & echo $!; echo $$; wait; sleep 1000";
     let service = service(&["serve"]);
     let limit = Duration::from_secs(2);
-    let result = run(&bench.engine, &service, script, limit, &|line| {
+    let line = |line: String| {
         let pid: i32 = line.parse().expect("a pid");
         pids.lock().expect("not poisoned").push(pid);
-    });
-    let result = result.await.expect("a result");
+    };
+    let result = run(&bench.engine, &service, script, limit, &line).await;
+    let result = result.expect("a result");
     assert!(result.timed_out && !result.exit.oom_killed, "{result:?}");
     assert!(began.elapsed() >= limit);
     let pids = pids.into_inner().expect("not poisoned");
