@@ -3,7 +3,7 @@
 //! Every step may run twice: after a crash one that was started and has no outcome is run again. What
 //! later steps and the undo need of it is its output, which the journal keeps.
 
-mod attach_streams;
+pub(crate) mod attach_streams;
 mod await_healthy;
 mod canary;
 mod drain_messages;
