@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::kit::app::{docker, image as docker_image};
 use crate::kit::machine::PATIENCE;
 use crate::kit::redis::Redis;
 use crate::kit::{App, Engine, Machine, wait_for};
@@ -43,53 +44,84 @@ fn image(machine: &Machine, app: &App, color: &str) -> String {
     image.unwrap_or_default().to_owned()
 }
 
+/// An image of its own for each version, with another ID.
+fn release(app: &mut App, version: &str) {
+    app.version(version);
+    if app.engine() == Engine::Process {
+        return;
+    }
+    let name = format!("{}:{version}", app.name());
+    let from = format!("FROM {}\nLABEL version={version}\n", docker_image());
+    app.write_file("Dockerfile", &from);
+    let built = std::process::Command::new("docker")
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--tag", &name])
+        .arg(app.folder())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let text = app.compose();
+    app.write_file("compose.yaml", &text.replace(docker_image(), &name));
+}
+
+/// Takes the images away again, once nothing runs them.
+struct Images(String);
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        for version in ["v1", "v2", "v3"] {
+            docker(&["rmi", "--force", &format!("{}:{version}", self.0)]);
+        }
+    }
+}
+
 fn life(engine: Engine) {
-    let machine = Machine::start();
     let mut app = previewed(engine);
+    let _images = (engine == Engine::Docker).then(|| Images(app.name().to_owned()));
+    let machine = Machine::start();
+    release(&mut app, "v1");
     machine.deploy(&app, &[]);
-    let (status, _, page) = machine.get(PREVIEW, "/");
-    assert_eq!(status, 503, "{page}");
-    assert!(
-        page.contains("Nothing is staged") && page.contains("baton stage"),
-        "{page}"
-    );
+    let nothing_is_staged = || {
+        let (status, _, page) = machine.get(PREVIEW, "/");
+        assert_eq!(status, 503, "{page}");
+        assert!(
+            page.contains("Nothing is staged") && page.contains("baton stage"),
+            "{page}"
+        );
+    };
+    nothing_is_staged();
 
     // Both side by side, each with its own.
-    app.version("v2");
+    release(&mut app, "v2");
     let staged = machine.baton(&app, &["stage", "--json"]);
     assert_eq!(staged.code, 0, "{staged}\n{}", machine.log());
-    assert!(
-        staged.result()["message"].to_string().contains(PREVIEW),
-        "{staged}"
-    );
+    let message = staged.result()["message"].to_string();
+    assert!(message.contains(PREVIEW), "{message}");
     assert_eq!(who(&machine, app.host()), three("v1", "live", "db-live"));
     assert_eq!(who(&machine, PREVIEW), three("v2", "preview", "db-test"));
     assert_eq!(machine.role(&app, "green"), "preview");
     let tested = image(&machine, &app, "green");
 
     // A deploy takes its place, and gives it back.
-    app.version("v3");
+    release(&mut app, "v3");
     machine.deploy(&app, &["--wait", "drained"]);
     assert_eq!(who(&machine, app.host()), three("v3", "live", "db-live"));
     wait_for("the preview to come back", PATIENCE, || {
         (who(&machine, PREVIEW) == three("v2", "preview", "db-test")).then_some(())
     });
     assert_eq!(machine.role(&app, "blue"), "preview");
+    let other = image(&machine, &app, "green");
 
-    // The same image, with the live environment.
+    // The same image, with the live environment of today: the file says v3 by now.
     let promoted = machine.baton(&app, &["promote", "--json", "--wait", "drained"]);
     assert_eq!(promoted.code, 0, "{promoted}\n{}", machine.log());
-    let (version, role, database) = who(&machine, app.host()).expect("an answer");
-    assert_eq!((role.as_str(), database.as_str()), ("live", "db-live"));
-    let live = machine.live(&app);
-    assert_eq!(image(&machine, &app, &live), tested);
+    assert_eq!(who(&machine, app.host()), three("v3", "live", "db-live"));
+    let live = image(&machine, &app, &machine.live(&app));
+    assert_eq!(live, tested);
     if engine == Engine::Docker {
-        // Today's configuration: the file says v3 by now.
-        assert_eq!(version, "v3");
+        assert_ne!(live, other, "each version has an image of its own");
     }
-    let (status, _, page) = machine.get(PREVIEW, "/");
-    assert_eq!(status, 503, "{page}");
-    assert!(page.contains("Nothing is staged"), "{page}");
+    nothing_is_staged();
 }
 
 #[test]
@@ -110,24 +142,29 @@ fn preview_that_would_take_live_messages_is_refused() {
     // One stream and group for whoever runs.
     app.variable("REDIS_STREAM_KEY", "orders")
         .variable("REDIS_CONSUMER_GROUP", "api");
-    machine.deploy(&app, &[]);
-    app.version("v2");
-    let refused = machine.baton(&app, &["stage", "--json"]);
-    assert_eq!(refused.code, 6, "{refused}");
-    let message = refused.result()["message"].to_string();
-    assert!(
-        message.contains("orders") && message.contains("preview"),
-        "{message}"
-    );
-    assert_eq!(machine.role(&app, "green"), "empty");
+    let own = |environment: &str| {
+        format!("{{ hosts: [{PREVIEW}], environment: {{ DB_URL: db-test{environment} }} }}")
+    };
+    for environment in ["", ", REDIS_STREAM_KEY: orders, REDIS_CONSUMER_GROUP: api"] {
+        app.policy("preview", &own(environment));
+        for command in ["stage", "deploy"] {
+            let refused = machine.baton(&app, &[command, "--json"]);
+            assert_eq!(refused.code, 2, "{refused}");
+            let message = refused.result()["message"].to_string();
+            assert!(
+                message.contains("x-baton.preview") && message.contains("take messages from it"),
+                "{message}"
+            );
+        }
+    }
 
     // With a stream of its own it may.
     app.policy(
         "preview",
-        &format!(
-            "{{ hosts: [{PREVIEW}], environment: {{ DB_URL: db-test, REDIS_STREAM_KEY: orders-preview, REDIS_CONSUMER_GROUP: preview }} }}"
-        ),
+        &own(", REDIS_STREAM_KEY: orders-preview, REDIS_CONSUMER_GROUP: preview"),
     );
+    machine.deploy(&app, &[]);
+    app.version("v2");
     let staged = machine.baton(&app, &["stage", "--json"]);
     assert_eq!(staged.code, 0, "{staged}");
     assert_eq!(who(&machine, PREVIEW), three("v2", "preview", "db-test"));
