@@ -167,9 +167,8 @@ impl Account {
                 assert!(seen.insert(&event.token), "{user}: twice: {event:?}");
                 let process = (event.release.as_str(), event.pid);
                 let before = last.insert(process, event.n).unwrap_or(0);
-                // A container that was started again counts from 1, and is process 1 again.
                 assert!(
-                    event.n > before || event.n == 1,
+                    event.n > before,
                     "{user}: {event:?} came after number {before}"
                 );
             }
