@@ -52,6 +52,7 @@ impl Planned {
             keeper: None,
             served: false,
             before_switch: None,
+            switched: None,
             tail: None,
             drained: None,
             moved: Default::default(),

@@ -92,6 +92,12 @@ impl Release {
             .any(|service| service.policy.sessions.is_some())
     }
 
+    /// Are there hosts of its test server?
+    pub(crate) fn has_preview(&self) -> bool {
+        self.routed()
+            .any(|service| service.policy.preview.is_some())
+    }
+
     pub(crate) fn service(&self, name: &str) -> Option<&baton_compose::Service> {
         self.project
             .services

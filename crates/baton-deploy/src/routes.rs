@@ -399,6 +399,11 @@ impl Routes {
         .await
     }
 
+    /// Stop-first: requests and event streams wait, nobody is behind them.
+    pub(crate) async fn is_stopped(&self, app: &AppName) -> bool {
+        self.live(app).await.is_some_and(|live| live.is_stopped())
+    }
+
     /// The live color comes back; its keeper routes its instances.
     pub(crate) async fn unstop(&self, app: &AppName) -> Result<bool, RouteConflict> {
         self.change(app, |now| std::mem::replace(&mut now.stopped, false))
@@ -557,6 +562,10 @@ impl Routes {
                 (&other.service, other.replica) != (&instance.service, instance.replica)
             });
             live.instances.push(instance.clone());
+            // What serves is heard anyway.
+            live.beside
+                .instances
+                .retain(|heard| heard.id != instance.id);
             // What was waited for is here.
             live.stopped = false;
             true

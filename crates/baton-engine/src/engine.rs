@@ -11,7 +11,9 @@ use baton_compose::{AppName, Color, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::{EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Usage};
+use crate::{
+    EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Once, OnceResult, Usage,
+};
 
 /// One color of one app: the place where a release runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,29 +79,6 @@ pub enum Shield {
     Candidate,
 }
 
-/// One command in the image and with the environment of a service, beside its instances.
-#[derive(Debug, Clone)]
-pub struct Once<'a> {
-    pub slot: &'a Slot,
-    pub release: u64,
-    pub role: Role,
-    pub rendering: &'a Rendering,
-    pub service: &'a str,
-    /// Argument vector; never a shell.
-    pub command: &'a [String],
-    /// It is killed after so long.
-    pub timeout: Duration,
-}
-
-/// How a [`Once`] ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnceResult {
-    pub exit: Exit,
-    pub timed_out: bool,
-    /// Its last lines, at most 30.
-    pub log: Vec<String>,
-}
-
 /// Runs the instances of slots. Every method may be called again after a crash at any point and then
 /// ends well: a step of a deploy is run again when its outcome was never written.
 ///
@@ -127,8 +106,8 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// Sends the stop signal, waits `stop_grace_period`, then kills. Idempotent.
     async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError>;
 
-    /// Stops and removes everything of the slot; of `services` only, unless that is empty.
-    /// Idempotent; the user's networks and named volumes stay.
+    /// Stops and removes everything of the slot, commands that run once included; of `services` only,
+    /// unless that is empty. Idempotent; the user's networks and named volumes stay.
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError>;
 
     /// `true`: the slot becomes what a reboot revives, and the plain services find it by its plain
@@ -200,22 +179,19 @@ pub trait Engine: Send + Sync + fmt::Debug {
     }
 
     /// Runs a command to its end; lines of its output go to `line` as they come. What an earlier run
-    /// left in the slot (the daemon was killed) is ended and removed first.
+    /// left in the slot (the daemon was killed) is ended and removed first. Nothing of it counts as an
+    /// instance. One that cannot be executed ends with exit code 126 or 127, and says why.
+    ///
+    /// A caller that does not wait for the end calls [`Engine::clear_once`].
     async fn run_once(
         &self,
         once: Once<'_>,
-        _line: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<OnceResult, EngineError> {
-        Err(EngineError::Start {
-            what: once.service.to_owned(),
-            reason: "this engine cannot run a command once".to_owned(),
-        })
-    }
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError>;
 
-    /// Ends and removes what a [`Engine::run_once`] left that was cut off. Idempotent.
-    async fn clear_once(&self, _slot: &Slot) -> Result<(), EngineError> {
-        Ok(())
-    }
+    /// Ends and removes what a [`Engine::run_once`] left that was cut off, of a former daemon too.
+    /// Idempotent.
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError>;
 
     /// What happens to instances, from now on. A lagged receiver must list [`Engine::instances`] anew.
     fn events(&self) -> broadcast::Receiver<EngineEvent>;

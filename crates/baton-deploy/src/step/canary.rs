@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::vigil::Vigil;
-use super::{StepError, StepResult, Walk};
+use super::{StepError, StepResult, Walk, switch};
 use crate::error::DeployError;
 use crate::figures::{self, Pair};
 use crate::plan::StepName;
@@ -39,6 +39,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         .core
         .running_instances(walk.release()?, walk.plan.to)
         .await?;
+    // One that has ended since it was healthy would not be watched.
+    switch::complete(walk, walk.release()?, &instances)?;
     walk.lift(&engine, walk.plan.to).await;
     walk.served = true;
     let vigil = Vigil::new(walk, &engine, &instances);

@@ -3,7 +3,7 @@
 //! Every step may run twice: after a crash one that was started and has no outcome is run again. What
 //! later steps and the undo need of it is its output, which the journal keeps.
 
-mod attach_streams;
+pub(crate) mod attach_streams;
 mod await_healthy;
 mod canary;
 mod drain_messages;
@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::{Color, Role};
-use baton_engine::{Engine, Shield, Slot};
+use baton_engine::{Engine, Instance, Shield, Slot};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -75,6 +75,8 @@ pub(crate) struct Walk {
     pub(crate) served: bool,
     /// What the new release had answered when all of them came.
     pub(crate) before_switch: Option<Answered>,
+    /// The instances that all of them came to; None when a former daemon switched.
+    pub(crate) switched: Option<Vec<Instance>>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use baton_engine::Instance;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::vigil::Vigil;
 use super::{StepError, StepResult, Walk};
+use crate::error::DeployError;
 use crate::figures::{self, Answered, SideFigures};
 use crate::plan::StepName;
+use crate::release::Release;
 use crate::verdict::is_clearly_worse;
 
 const STEP: StepName = StepName::Watch;
@@ -23,7 +26,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let release = walk.release()?.clone();
     let watch = release.project.watch();
     let engine = walk.engine()?;
-    let instances = walk.core.running_instances(&release, walk.plan.to).await?;
+    let instances = switched(walk, &release).await?;
     let left = walk.core.instances(&old, color).await?;
     if let Some(leaving) = walk.leaving(STEP)? {
         // Their time begins with the switch, not with the drain.
@@ -67,6 +70,22 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         "before": before,
         "after": after,
     }))
+}
+
+/// What was switched to, and not what runs by now: an instance that has ended since, and was started
+/// again perhaps under another id, must be missed.
+async fn switched(walk: &Walk, release: &Release) -> Result<Vec<Instance>, DeployError> {
+    if let Some(instances) = &walk.switched {
+        return Ok(instances.clone());
+    }
+    // A former daemon has switched. Nothing of a release that was just started has ended before.
+    let mut found = walk.core.instances(release, walk.plan.to).await?;
+    if walk.plan.kind.boots() {
+        for instance in &mut found {
+            instance.restarts = 0;
+        }
+    }
+    Ok(found)
 }
 
 fn by_hand(walk: &Walk) -> StepError {

@@ -10,6 +10,7 @@
 //! | `shared` | networks and volumes of the user's project |
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
 //! | `shield`, `cgroup` | what a candidate is kept from doing to the live color |
+//! | `once` | a command that runs to its end beside the instances |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
 //! | `names` | what a container knows: its environment, other containers by name |
@@ -37,6 +38,7 @@ mod labels;
 mod live_network;
 mod logs;
 mod names;
+mod once;
 mod oom;
 mod restarts;
 mod set_live;
@@ -61,8 +63,8 @@ use tokio::task::JoinHandle;
 use self::client::{Client, call, failed, is_gone};
 use crate::engine::{HealthcheckResult, KeptImages};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Shield, Slot, Start,
-    Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Once, OnceResult,
+    Shield, Slot, Start, Usage,
 };
 
 /// Oldest `docker compose` that Baton drives: it keeps `x-*` keys in its YAML output.
@@ -312,9 +314,22 @@ impl Engine for DockerEngine {
             memory.forget(services);
         }
         if services.is_empty() {
+            once::clear_once(&self.inner, slot).await?;
             shield::forget(&self.inner, &client, slot);
         }
         Ok(())
+    }
+
+    async fn run_once(
+        &self,
+        once: Once<'_>,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError> {
+        once::run_once(&self.inner, once, line).await
+    }
+
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError> {
+        once::clear_once(&self.inner, slot).await
     }
 
     async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {

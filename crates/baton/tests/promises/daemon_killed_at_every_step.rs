@@ -154,7 +154,7 @@ fn instances(machine: &Machine, app: &App) -> usize {
 }
 
 /// Processes of the machine whose environment says that they belong to this app.
-fn processes_of(app: &str) -> usize {
+pub(crate) fn processes_of(app: &str) -> usize {
     let wanted = format!("BATON_APP={app}");
     let mut found = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

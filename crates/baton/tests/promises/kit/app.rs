@@ -1,6 +1,6 @@
 //! An app in a folder: a compose file for either engine, written anew for each release.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -24,6 +24,8 @@ pub(crate) struct App {
     variables: Vec<(String, String)>,
     /// Environment of the command line.
     environment: Vec<(String, String)>,
+    /// The app has a folder on this machine.
+    shares: bool,
 }
 
 impl App {
@@ -47,6 +49,7 @@ impl App {
             ],
             variables: vec![("VERSION".to_owned(), "v1".to_owned())],
             environment: Vec::new(),
+            shares: false,
         };
         app.write();
         app
@@ -113,6 +116,27 @@ impl App {
         self.variable("REDIS_CONSUMER_GROUP", "api-${BATON_COLOR:-blue}")
     }
 
+    /// Gives the app a folder to write to: where it is here, and how the app calls it.
+    pub(crate) fn share(&mut self) -> (PathBuf, String) {
+        let here = self.folder.path().join("shared");
+        std::fs::create_dir_all(&here).unwrap();
+        self.shares = true;
+        self.write();
+        let there = match self.engine {
+            Engine::Docker => "/shared".to_owned(),
+            Engine::Process => here.display().to_string(),
+        };
+        (here, there)
+    }
+
+    /// `testapp ARGUMENT` as the app's engine runs it, for `x-baton`.
+    pub(crate) fn words(&self, argument: &str) -> String {
+        match self.engine {
+            Engine::Docker => format!("[/testapp, {argument}]"),
+            Engine::Process => format!("[{:?}, __testapp, {argument}]", baton()),
+        }
+    }
+
     /// Another release: another `VERSION`.
     pub(crate) fn version(&mut self, version: &str) -> &mut App {
         self.variable("VERSION", version)
@@ -150,6 +174,10 @@ impl App {
                 ));
             }
         }
+        if self.shares && self.engine == Engine::Docker {
+            let here = self.folder.path().join("shared");
+            text.push_str(&format!("    volumes: [\"{}:/shared\"]\n", here.display()));
+        }
         text.push_str("    environment:\n");
         for (key, value) in &self.variables {
             text.push_str(&format!("      {key}: {value:?}\n"));
@@ -172,6 +200,8 @@ pub(crate) fn remove_from_docker(app: &str) {
         app.to_owned(),
         format!("{app}-blue"),
         format!("{app}-green"),
+        format!("{app}-blue-once"),
+        format!("{app}-green-once"),
     ] {
         let filter = format!("label=com.docker.compose.project={project}");
         let ids = docker(&["ps", "-aq", "--filter", &filter]);
