@@ -27,6 +27,8 @@ enum More {
     Challenge(String),
     /// The body, whatever the client accepts.
     Page(Arc<str>),
+    /// The same, and no more than this text.
+    Text(Arc<str>),
 }
 
 impl Answer {
@@ -67,6 +69,15 @@ impl Answer {
         }
     }
 
+    /// 200 with this very text.
+    #[must_use]
+    pub(crate) fn text(text: Arc<str>) -> Answer {
+        Answer {
+            more: Some(Box::new(More::Text(text))),
+            ..Answer::new(200, "")
+        }
+    }
+
     /// 401 that asks for user and password. `host`: as sent, and checked to be one.
     #[must_use]
     pub(crate) fn unauthorized(host: &str) -> Answer {
@@ -92,6 +103,9 @@ impl Answer {
         if let Some(More::Page(page)) = self.more.as_deref() {
             return (page.to_string(), "text/html; charset=utf-8");
         }
+        if let Some(More::Text(text)) = self.more.as_deref() {
+            return (text.to_string(), "text/plain; charset=utf-8");
+        }
         let (status, reason) = (self.status, reason(self.status));
         if !html {
             return (
@@ -114,7 +128,7 @@ impl Answer {
         match self.more.as_deref()? {
             More::Location(location) => Some(("Location", location)),
             More::Challenge(challenge) => Some(("WWW-Authenticate", challenge)),
-            More::Page(_) => None,
+            More::Page(_) | More::Text(_) => None,
         }
     }
 
