@@ -254,12 +254,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// Gives a new connection a task of its own, if its client may have one more.
-fn open(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<&Tls>,
-    context: &Rc<WorkerContext>,
-) {
+fn open(stream: TcpStream, address: SocketAddr, tls: Option<&Tls>, context: &Rc<WorkerContext>) {
     let ip = address.ip().to_canonical();
     let trusted_proxies = context.shared().trusted_proxies;
     let peer = Peer {

@@ -60,8 +60,8 @@ struct State {
     certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
     /// By host: those that were got for it and are valid.
     issued: BTreeMap<String, Arc<Certificate>>,
-    /// What was published last.
-    published: Vec<ServiceRoute>,
+    /// What was published last; None before the first time, of which sessions are recalled.
+    published: Option<Vec<ServiceRoute>>,
     /// What is published, in the order of the table.
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -93,11 +93,19 @@ impl Embedded {
     pub fn set_issued(&self, issued: BTreeMap<String, Arc<Certificate>>) {
         let mut state = self.state();
         state.issued = issued;
-        let routes = state.published.clone();
+        let Some(routes) = state.published.clone() else {
+            return self.proxy.set_certificates(state.served());
+        };
         // They were taken before.
         if let Err(conflict) = self.store(&mut state, &routes) {
             tracing::error!("{conflict}");
         }
+    }
+
+    /// Is one of those served for this host?
+    #[must_use]
+    pub fn has_issued(&self, host: &str) -> bool {
+        self.state().issued.contains_key(host)
     }
 
     /// Reads the certificates of all routes again (they were renewed). One that cannot be used leaves
@@ -297,7 +305,7 @@ impl Router for Embedded {
     async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
         let mut state = self.state();
         self.store(&mut state, routes)?;
-        state.published = routes.to_vec();
+        state.published = Some(routes.to_vec());
         drop(state);
         let wanted = wanted::certificates(routes);
         self.wanted.send_if_modified(|known| {

@@ -26,7 +26,9 @@ impl Embedded {
         let first = hosts.first().map(|first| Arc::from(first.as_str()));
         let mut routes = Vec::new();
         for (hosts, elsewhere) in [(hosts, None), (aliases, first)] {
-            let (secure, plain) = hosts.into_iter().partition(|host| state.is_secure(policy, host));
+            let (secure, plain) = hosts
+                .into_iter()
+                .partition(|host| state.is_secure(policy, host));
             for (hosts, secure) in [(secure, true), (plain, false)] {
                 let hosts: Vec<String> = hosts;
                 if !hosts.is_empty() {
