@@ -61,16 +61,19 @@ impl Certificate {
         let leaf = read_leaf(leaf).map_err(|reason| refuse(chain, reason))?;
         let private = PrivateKeyDer::from_pem_file(key)
             .map_err(|e| refuse(key, pem_reason(&e, "private key")))?;
-        Certificate::new(leaf, ders, private).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => refuse(
-                key,
-                format!(
-                    "this key does not belong to the certificate in {}",
-                    chain.display()
+        let certified = CertifiedKey::from_der(ders, private, &ring::default_provider()).map_err(
+            |e| match e {
+                rustls::Error::InconsistentKeys(_) => refuse(
+                    key,
+                    format!(
+                        "this key does not belong to the certificate in {}",
+                        chain.display()
+                    ),
                 ),
-            ),
-            other => refuse(key, format!("the key cannot be used: {other}")),
-        })
+                other => refuse(key, format!("the key cannot be used: {other}")),
+            },
+        )?;
+        Ok(Certificate::new(leaf, certified))
     }
 
     /// Reads a chain (leaf first) and its key out of the same PEM text, in whatever order.
@@ -78,6 +81,18 @@ impl Certificate {
     /// # Errors
     /// The reason, as of [`Certificate::load`].
     pub fn from_pem(pem: &[u8]) -> Result<Arc<Certificate>, String> {
+        let certificate = Certificate::for_challenge(pem)?;
+        let unusable = |error| format!("the key cannot be used: {error}");
+        certificate.key.keys_match().map_err(unusable)?;
+        Ok(certificate)
+    }
+
+    /// The same of one that only answers a challenge (RFC 8737 §3): it has an extension that nobody
+    /// else may understand, so that whether the key belongs to it is not looked at.
+    ///
+    /// # Errors
+    /// As of [`Certificate::from_pem`].
+    pub fn for_challenge(pem: &[u8]) -> Result<Arc<Certificate>, String> {
         let ders = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| pem_reason(&e, "certificate"))?;
@@ -87,21 +102,18 @@ impl Certificate {
         let leaf = read_leaf(leaf)?;
         let private =
             PrivateKeyDer::from_pem_slice(pem).map_err(|e| pem_reason(&e, "private key"))?;
-        Certificate::new(leaf, ders, private).map_err(|e| format!("the key cannot be used: {e}"))
+        let key = ring::sign::any_supported_type(&private)
+            .map_err(|e| format!("the key cannot be used: {e}"))?;
+        Ok(Certificate::new(leaf, CertifiedKey::new(ders, key)))
     }
 
-    fn new(
-        leaf: Leaf,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Arc<Certificate>, rustls::Error> {
-        let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
-        Ok(Arc::new(Certificate {
+    fn new(leaf: Leaf, key: CertifiedKey) -> Arc<Certificate> {
+        Arc::new(Certificate {
             names: leaf.names,
             not_before: leaf.not_before,
             not_after: leaf.not_after,
             key: Arc::new(key),
-        }))
+        })
     }
 
     /// The DNS names and addresses it is for, lower case; `*.example.com` for one level.
