@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::admission::{self, Maintenance};
+use crate::certificates::Certificates;
 use crate::core::Core;
 use crate::error::DeployError;
 use crate::observe::{self, Observed};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub data: PathBuf,
     pub engines: BTreeMap<EngineKind, Arc<dyn Engine>>,
     pub router: Arc<dyn Router>,
+    /// Who gets certificates for `tls: auto`; None: nobody does.
+    pub certificates: Option<Arc<dyn Certificates>>,
 }
 
 /// The control plane of one machine: owns the database, the app locks and every deploy that runs.

@@ -10,6 +10,7 @@ use baton_engine::{Engine, EngineError, Instance, InstanceId, InstanceState, Slo
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
+use crate::certificates::Certificates;
 use crate::control::{Event, Settings};
 use crate::error::DeployError;
 use crate::lock::Locks;
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) engines: BTreeMap<EngineKind, Arc<dyn Engine>>,
     pub(crate) routes: Routes,
+    /// None: the daemon gets none.
+    pub(crate) certificates: Option<Arc<dyn Certificates>>,
     pub(crate) locks: Arc<Locks>,
     /// One candidate boots at a time on a machine.
     pub(crate) boots: Arc<Semaphore>,
@@ -53,6 +56,7 @@ impl Core {
             store,
             engines: settings.engines,
             routes: Routes::new(settings.router),
+            certificates: settings.certificates,
             locks: Arc::default(),
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),

@@ -28,6 +28,7 @@
 //! | [`redis`] | Redis Streams: nothing of the old color is lost |
 //! | [`observe`] | watches a stream path during a deploy and says which mode fits |
 //! | `sessions` | which clients' sessions live where, over a restart of the daemon |
+//! | [`certificates`] | which hosts want a certificate of the daemon's; who gets them is given from outside |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
@@ -74,6 +75,7 @@ mod verdict;
 mod work;
 
 pub mod admission;
+pub mod certificates;
 pub mod control;
 pub mod error;
 pub mod journal;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use baton_compose::{AppName, Color};
+use baton_compose::project::Notice;
+use baton_compose::{AppName, Color, Project, Role};
 use baton_engine::{Instance, InstanceState, LogLine};
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::admission;
+use crate::certificates;
 use crate::control::{Check, Event};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
@@ -66,6 +68,10 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         }),
         colors: Colors { blue, green },
         hosts: release.as_ref().map(hosts).unwrap_or_default(),
+        certificates: match &core.certificates {
+            Some(certificates) => certificates.status(app),
+            None => Vec::new(),
+        },
         paused: admission.held,
         maintenance: admission.page.is_some(),
         warnings: warnings(core, app, release.as_ref()),
@@ -205,6 +211,8 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     if !planned.plan.has(StepName::StopOld) {
         findings.refusals.extend(findings.short_of_memory.take());
     }
+    let mut notices = planned.notices;
+    notices.extend(plain_hosts(core, &request.project));
     let mut refusals = findings.refusals;
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {
@@ -220,11 +228,23 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
         && live.is_some_and(|live| live.is_same_as(&request.project, &Default::default()));
     Ok(Check {
         plan: planned.plan,
-        notices: planned.notices,
+        notices,
         nothing_to_do,
         figures: findings.figures,
         refusals,
         warnings: core.warnings(app),
+    })
+}
+
+/// Nothing is said of TLS, and this daemon gets no certificates.
+fn plain_hosts(core: &Core, project: &Project) -> Option<Notice> {
+    let hosts = certificates::hosts_of(project, Role::Live);
+    let first = hosts.first()?;
+    core.certificates.is_none().then(|| Notice {
+        key: "x-baton.tls".to_owned(),
+        text: format!(
+            "off for {first}: this daemon gets no certificates (`baton serve --acme-email ADDRESS`); `tls: off` says that this is meant"
+        ),
     })
 }
 

@@ -14,6 +14,8 @@ use crate::release::ReleaseId;
 pub enum StepName {
     Preflight,
     Fetch,
+    /// Certificates of hosts that have none yet.
+    Certify,
     /// `hooks.before_start`
     BeforeStart,
     Migrate,
@@ -50,6 +52,7 @@ impl StepName {
         match self {
             StepName::Preflight => "preflight",
             StepName::Fetch => "fetch",
+            StepName::Certify => "certify",
             StepName::BeforeStart => "before_start",
             StepName::Migrate => "migrate",
             StepName::StopOld => "stop_old",

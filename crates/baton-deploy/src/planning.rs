@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use baton_compose::policy::{Overlap, Strategy};
 use baton_compose::project::Notice;
-use baton_compose::{AppName, Color, Project};
+use baton_compose::{AppName, Color, Project, Role};
 use baton_engine::InstanceState;
 
+use crate::certificates;
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::hooks;
@@ -115,6 +116,7 @@ pub(crate) async fn deploy(
         asks: asks(&project, previous.as_ref()),
     };
     way.asks.fetch = true;
+    way.asks.certify = lacks_certificates(core, &project, Role::Live);
     // What is adopted is drained by the rules of this file.
     way.asks.messages |= adopt && has_messages(&project);
     notices.extend(settle_strategy(&mut way, adopt, previous.as_ref())?);
@@ -190,6 +192,7 @@ async fn stops_first(
 fn asks(project: &Project, old: Option<&Release>) -> Asks {
     Asks {
         fetch: false,
+        certify: false,
         migrate: project.services.iter().any(|s| s.policy.migrate.is_some()),
         watch: !project.watch().is_zero(),
         messages: old.is_some_and(|old| has_messages(&old.project)),
@@ -198,6 +201,13 @@ fn asks(project: &Project, old: Option<&Release>) -> Asks {
         after_switch: hooks::asked_for(project, StepName::AfterSwitch),
         after_deploy: hooks::asked_for(project, StepName::AfterDeploy),
     }
+}
+
+/// A rollback does not wait for that: what it goes back to has served without.
+fn lacks_certificates(core: &Core, project: &Project, role: Role) -> bool {
+    let hosts = certificates::hosts_of(project, role);
+    let certificates = core.certificates.as_ref();
+    certificates.is_some_and(|certificates| !certificates.missing(&hosts).is_empty())
 }
 
 /// Into the idle color, for the preview hosts.
@@ -229,6 +239,7 @@ pub(crate) async fn stage(
         asks: asks(&project, None),
     };
     way.asks.fetch = true;
+    way.asks.certify = lacks_certificates(core, &project, Role::Preview);
     Ok(Planned {
         plan: strategy::plan(DeployKind::Stage, way),
         notices: project.notices.clone(),

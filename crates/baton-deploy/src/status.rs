@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::CertificateStatus;
 use crate::plan::{StepName, Strategy};
 use crate::release::ReleaseId;
 use crate::router::StreamFigures;
@@ -21,6 +22,9 @@ pub struct AppStatus {
     pub deploy: Option<RunningDeploy>,
     pub colors: Colors,
     pub hosts: Vec<String>,
+    /// Of `tls: auto`, where the daemon gets them.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     pub paused: bool,
     /// Every request is answered with a page.
     #[serde(default)]

@@ -27,6 +27,8 @@ enum More {
     Challenge(String),
     /// The body, whatever the client accepts.
     Page(Arc<str>),
+    /// The same, and no more than this text.
+    Text(Arc<str>),
     /// The body for who accepts HTML: the user's words instead of ours.
     ErrorPage(Arc<str>),
 }
@@ -69,6 +71,15 @@ impl Answer {
         }
     }
 
+    /// 200 with this very text.
+    #[must_use]
+    pub(crate) fn text(text: Arc<str>) -> Answer {
+        Answer {
+            more: Some(Box::new(More::Text(text))),
+            ..Answer::new(200, "")
+        }
+    }
+
     /// 401 that asks for user and password. `host`: as sent, and checked to be one.
     #[must_use]
     pub(crate) fn unauthorized(host: &str) -> Answer {
@@ -106,6 +117,9 @@ impl Answer {
         if let Some(More::Page(page)) = self.more.as_deref() {
             return (page.to_string(), "text/html; charset=utf-8");
         }
+        if let Some(More::Text(text)) = self.more.as_deref() {
+            return (text.to_string(), "text/plain; charset=utf-8");
+        }
         let (status, reason) = (self.status, reason(self.status));
         if !html {
             return (
@@ -134,7 +148,7 @@ impl Answer {
         match self.more.as_deref()? {
             More::Location(location) => Some(("Location", location)),
             More::Challenge(challenge) => Some(("WWW-Authenticate", challenge)),
-            More::Page(_) | More::ErrorPage(_) => None,
+            More::Page(_) | More::Text(_) | More::ErrorPage(_) => None,
         }
     }
 

@@ -29,6 +29,7 @@
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
 //! | `latency`, `errors` | how long answers take; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
+//! | `challenge` | what a certificate authority asks of a host that it validates |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
 //! | `buffer`, `io` | bytes that could not be passed on at once; a client's connection, plain or TLS |
@@ -46,6 +47,7 @@ mod access;
 mod answer;
 mod buffer;
 mod caller;
+mod challenge;
 mod clients;
 mod connection;
 mod error;
@@ -78,6 +80,7 @@ pub mod websocket;
 mod worker;
 
 pub use access::Access;
+pub use challenge::Challenges;
 pub use error::ProxyError;
 pub use instance::{Guard, Instance};
 pub use latency::{Latency, LatencyCounters};

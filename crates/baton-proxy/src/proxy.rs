@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
+use crate::challenge::Challenges;
 use crate::error::ProxyError;
 use crate::instance::Instance;
 use crate::listener::{self, Listener, Listeners};
@@ -164,6 +165,12 @@ impl Proxy {
     /// first is also for clients whose name none of them has.
     pub fn set_certificates(&self, certificates: Vec<Arc<Certificate>>) {
         self.shared.certificates.replace(certificates);
+    }
+
+    /// What certificate authorities are answered while they validate hosts of ours.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        &self.shared.challenges
     }
 
     /// Accepts nothing more, lets what is in flight end within `grace`, then cuts the rest. Returns

@@ -10,6 +10,7 @@ use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::access::Passwords;
 use crate::buffer::Buffers;
+use crate::challenge::Challenges;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
 use crate::io::TrustedProxies;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     /// Those of the settings, for as long as the process runs: every connection refers to them.
     pub(crate) trusted_proxies: &'static TrustedProxies,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
     /// Connections may be accepted.
@@ -42,9 +44,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Shared {
+        let challenges = Arc::<Challenges>::default();
         Shared {
             trusted_proxies: Box::leak(Box::new(TrustedProxies(settings.trusted_proxies.clone()))),
-            certificates: Arc::new(Certificates::new(settings.certificates.clone())),
+            certificates: Arc::new(Certificates::new(
+                settings.certificates.clone(),
+                Arc::clone(&challenges),
+            )),
+            challenges,
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
             open: Signal::default(),

@@ -7,6 +7,7 @@
 //! | [`wire`] | what crosses the socket |
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
+//! | [`acme`] | certificates for `tls: auto` |
 //! | [`show`] | what a person reads |
 //! | [`doctor`] | what is wrong with this machine |
 //! | [`init`] | what a first `x-baton` says |
@@ -17,6 +18,7 @@
 // Nothing of a binary can be reached from outside: here `pub` marks the face of a module.
 #![allow(unreachable_pub)]
 
+mod acme;
 mod api;
 mod cli;
 mod client;

@@ -122,6 +122,33 @@ pub enum Tls {
     Off,
     /// PEM files, absolute paths on the machine of the daemon.
     Files { cert: PathBuf, key: PathBuf },
+    /// The daemon gets a certificate for each host (ACME), and must be able to.
+    Auto,
+    /// The file says nothing: as `Auto` for names that a public authority may certify, where the daemon
+    /// gets certificates; else as `Off`.
+    Unsaid,
+}
+
+impl Tls {
+    /// Is the daemon to get a certificate for this host, if it can? Not for a wildcard: its validation
+    /// wants a change in DNS.
+    #[must_use]
+    pub fn is_automatic_for(&self, host: &str) -> bool {
+        match self {
+            Tls::Off | Tls::Files { .. } => false,
+            Tls::Auto => !host.contains('*'),
+            Tls::Unsaid => is_public(host),
+        }
+    }
+}
+
+/// May a public authority certify the name? Not an address, not a name of this machine alone (RFC 6761
+/// §6.3).
+fn is_public(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let parts = host.rsplit_once('.');
+    parts.is_some_and(|(_, last)| last != "localhost" && last.parse::<u8>().is_err())
+        && !host.contains(['*', '[', ':'])
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! figures: counters and gates persist from one publish to the next, and over a rollback to a color
 //! that is still warm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,6 +18,8 @@ use baton_engine::engine::Address;
 use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters};
 use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
+
+use tokio::sync::watch;
 
 use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
 
@@ -39,7 +41,11 @@ const KEEP: usize = 64;
 pub struct Embedded {
     proxy: Arc<Proxy>,
     state: Mutex<State>,
+    wanted: watch::Sender<WantedCertificates>,
 }
+
+/// Hosts that want a certificate of the daemon's, with the apps that have them.
+pub type WantedCertificates = BTreeMap<String, BTreeSet<AppName>>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -52,6 +58,10 @@ struct State {
     /// WebSockets that were told to come back, by the instance they were on.
     told: HashMap<InstanceId, u64>,
     certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
+    /// By host: those that were got for it and are valid.
+    issued: BTreeMap<String, Arc<Certificate>>,
+    /// What was published last; None before the first time, of which sessions are recalled.
+    published: Option<Vec<ServiceRoute>>,
     /// What is published, in the order of the table.
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -68,7 +78,34 @@ impl Embedded {
         Embedded {
             proxy,
             state: Mutex::default(),
+            wanted: watch::Sender::default(),
         }
+    }
+
+    /// The hosts of what is published that want a certificate, at every change.
+    #[must_use]
+    pub fn wanted_certificates(&self) -> watch::Receiver<WantedCertificates> {
+        self.wanted.subscribe()
+    }
+
+    /// Serves these certificates, by host, beside those of files, from the next handshake on. Only a host
+    /// that has one is told to come by HTTPS.
+    pub fn set_issued(&self, issued: BTreeMap<String, Arc<Certificate>>) {
+        let mut state = self.state();
+        state.issued = issued;
+        let Some(routes) = state.published.clone() else {
+            return self.proxy.set_certificates(state.served());
+        };
+        // They were taken before.
+        if let Err(conflict) = self.store(&mut state, &routes) {
+            tracing::error!("{conflict}");
+        }
+    }
+
+    /// Is one of those served for this host?
+    #[must_use]
+    pub fn has_issued(&self, host: &str) -> bool {
+        self.state().issued.contains_key(host)
     }
 
     /// Reads the certificates of all routes again (they were renewed). One that cannot be used leaves
@@ -91,6 +128,51 @@ impl Embedded {
         } else {
             Err(CertificateError(failed.join("; ")))
         }
+    }
+
+    /// One atomic store of what these routes are now.
+    fn store(&self, state: &mut State, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+        let before = self.proxy.table();
+        let built: Vec<_> = routes
+            .iter()
+            .flat_map(|wanted| self.routes(state, wanted))
+            .collect();
+        let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
+        let (serving, halves) = (instances(&table), halves(&table));
+        for instance in &serving {
+            instance.open();
+        }
+        for instance in &halves {
+            instance.open_streams();
+        }
+        let pinned = each_once(table.routes().iter().flat_map(|route| &route.pinned));
+        for instance in &pinned {
+            instance.pin();
+        }
+        state.certificates(routes);
+        self.proxy.set_certificates(state.served());
+        self.proxy.publish(Arc::new(table));
+        // A candidate has streams before it may have requests; after a restart of the daemon what is
+        // pinned is new here, and open.
+        let others = self::instances(&before);
+        for other in others.iter().chain(&halves).chain(&pinned) {
+            if !holds(&serving, other) {
+                other.close();
+            }
+        }
+        for old in before.routes().iter().flat_map(|route| &route.pinned) {
+            if !holds(&pinned, old) && !holds(&serving, old) {
+                self.proxy.unpin(old);
+            }
+        }
+        for old in self::halves(&before) {
+            if !holds(&halves, &old) {
+                old.close_streams();
+            }
+        }
+        let published = [serving, halves, pinned].concat();
+        state.forget(&published);
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -194,10 +276,10 @@ impl State {
     }
 
     fn served(&self) -> Vec<Arc<Certificate>> {
-        self.files
-            .iter()
-            .filter_map(|pair| self.certificates.get(pair).cloned())
-            .collect()
+        let files = self.files.iter();
+        let files = files.filter_map(|pair| self.certificates.get(pair));
+        // Those of files first: one that the user gives is meant.
+        files.chain(self.issued.values()).cloned().collect()
     }
 }
 
@@ -222,46 +304,15 @@ fn conflict(conflict: &route::Conflict, routes: &[ServiceRoute]) -> RouteConflic
 impl Router for Embedded {
     async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
         let mut state = self.state();
-        let before = self.proxy.table();
-        let built: Vec<_> = routes
-            .iter()
-            .flat_map(|wanted| self.routes(&mut state, wanted))
-            .collect();
-        let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
-        let (serving, halves) = (instances(&table), halves(&table));
-        for instance in &serving {
-            instance.open();
-        }
-        for instance in &halves {
-            instance.open_streams();
-        }
-        let pinned = each_once(table.routes().iter().flat_map(|route| &route.pinned));
-        for instance in &pinned {
-            instance.pin();
-        }
-        state.certificates(routes);
-        self.proxy.set_certificates(state.served());
-        self.proxy.publish(Arc::new(table));
-        // A candidate has streams before it may have requests; after a restart of the daemon what is
-        // pinned is new here, and open.
-        let others = self::instances(&before);
-        for other in others.iter().chain(&halves).chain(&pinned) {
-            if !holds(&serving, other) {
-                other.close();
-            }
-        }
-        for old in before.routes().iter().flat_map(|route| &route.pinned) {
-            if !holds(&pinned, old) && !holds(&serving, old) {
-                self.proxy.unpin(old);
-            }
-        }
-        for old in self::halves(&before) {
-            if !holds(&halves, &old) {
-                old.close_streams();
-            }
-        }
-        let published = [serving, halves, pinned].concat();
-        state.forget(&published);
+        self.store(&mut state, routes)?;
+        state.published = Some(routes.to_vec());
+        drop(state);
+        let wanted = wanted::certificates(routes);
+        self.wanted.send_if_modified(|known| {
+            let changes = *known != wanted;
+            *known = wanted;
+            changes
+        });
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::release::ReleaseId;
 use crate::slots::Weight;
 
-pub use embedded::{CertificateError, Embedded};
+pub use embedded::{CertificateError, Embedded, WantedCertificates};
 
 /// What one app's service wants of the router now. The control plane keeps one per service and
 /// publishes all of them at each change.

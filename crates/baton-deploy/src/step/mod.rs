@@ -6,6 +6,7 @@
 pub(crate) mod attach_streams;
 mod await_healthy;
 mod canary;
+mod certify;
 mod drain_messages;
 mod drain_requests;
 mod end_streams;
@@ -92,6 +93,8 @@ pub(crate) enum StepError {
     /// Image and configuration are what is live now.
     NothingToDo(String),
     Refused(String),
+    /// A host of an app that never was live has no certificate.
+    Uncertified(String),
     /// The new release did not come up.
     Release {
         message: String,
@@ -116,6 +119,7 @@ impl StepError {
         match self {
             StepError::Cancelled(text)
             | StepError::NothingToDo(text)
+            | StepError::Uncertified(text)
             | StepError::Refused(text) => text.clone(),
             StepError::Release { message, .. } | StepError::Worse { message, .. } => {
                 message.clone()
@@ -223,6 +227,7 @@ pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> 
     match step {
         StepName::Preflight => Box::pin(preflight::run(walk)),
         StepName::Fetch => Box::pin(fetch::run(walk)),
+        StepName::Certify => Box::pin(certify::run(walk)),
         StepName::Migrate => Box::pin(migrate::run(walk)),
         StepName::StopOld => Box::pin(stop_old::run(walk)),
         StepName::Start => Box::pin(start::run(walk)),
@@ -261,6 +266,7 @@ pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployEr
         StepName::Switch => switch::undo(walk).await,
         // These change nothing that outlives them.
         StepName::Fetch
+        | StepName::Certify
         | StepName::BeforeStart
         | StepName::WarmUp
         | StepName::BeforeSwitch

@@ -11,6 +11,7 @@ use baton_proxy::Certificate;
 use serde_json::json;
 
 use super::{StepError, StepResult, Walk, receipt};
+use crate::certificates;
 use crate::core::{Core, ask};
 use crate::drain::redis;
 use crate::error::DeployError;
@@ -133,6 +134,11 @@ pub(crate) async fn look(
         {
             findings.refusals.push(format!("{}: {error}", service.name));
         }
+    }
+    if let (Some(service), None) = (certificates::asked_for(project), &core.certificates) {
+        findings.refusals.push(format!(
+            "{service}: `tls: auto` needs a daemon that gets certificates: start `baton serve` with an HTTPS listener and --acme-email ADDRESS, or say `tls: {{cert: FILE, key: FILE}}`"
+        ));
     }
     match core.engine(project.engine) {
         Ok(engine) => {

@@ -60,6 +60,7 @@ impl Machine {
         let control = ControlPlane::open(Settings {
             data: self.folder.path().to_owned(),
             engines: BTreeMap::from([(EngineKind::Process, Arc::clone(&engine))]),
+            certificates: None,
             router: Arc::new(Embedded::new(Arc::clone(&self.proxy))),
         })
         .await;

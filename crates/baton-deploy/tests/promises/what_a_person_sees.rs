@@ -197,6 +197,7 @@ async fn the_database_is_the_owners_alone_and_a_newer_one_is_refused() {
         baton_deploy::ControlPlane::open(baton_deploy::control::Settings {
             data,
             engines: Default::default(),
+            certificates: None,
             router: world.router(),
         })
     };

@@ -2,6 +2,7 @@
 
 use crate::access::Login;
 use crate::answer::Answer;
+use crate::challenge;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::write::decimal;
 use crate::h1::{BodyLength, ConnectionOptions, is_framing, is_hop_by_hop};
@@ -82,7 +83,7 @@ impl Request<'_> {
         let other = route.redirect_host.as_deref();
         if https.is_none() && other.is_none()
             || self.host.is_empty()
-            || self.target.starts_with("/.well-known/acme-challenge/")
+            || challenge::is_asked_for(self.target)
         {
             return None;
         }

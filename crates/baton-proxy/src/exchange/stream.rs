@@ -24,6 +24,7 @@ use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::h2c::{self, H2cStream};
 use crate::exchange::limited::limited;
 use crate::exchange::request::Request;
+use crate::exchange::response;
 use crate::forwarded::Forwarded;
 use crate::h1::{BodyLength, ConnectionOptions};
 use crate::hold::{self, Connection, NoPlace};
@@ -183,7 +184,14 @@ where
                 } else {
                     answer
                 };
-                return Ok(with_given(answer, given));
+                let mut answer = with_given(answer, given);
+                if response::hsts(peer, &route) {
+                    let fields = answer.headers_mut();
+                    fields
+                        .entry(http::header::STRICT_TRANSPORT_SECURITY)
+                        .or_insert(HeaderValue::from_static(response::HSTS));
+                }
+                return Ok(answer);
             }
             Err(failed) => failed,
         };

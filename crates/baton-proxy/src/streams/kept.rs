@@ -169,6 +169,7 @@ mod tests {
     const PEER: Peer = Peer {
         address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9),
         secure: true,
+        on_443: false,
         trusted: false,
         trusted_proxies: &crate::io::TrustedProxies(Vec::new()),
     };

@@ -65,8 +65,30 @@ pub struct Serve {
     router: Option<String>,
     #[arg(long, env = "BATON_DASHBOARD", value_name = "ADDRESS", hide = true)]
     dashboard: Option<String>,
-    #[arg(long, env = "BATON_ACME_EMAIL", value_name = "ADDRESS", hide = true)]
+    /// Get certificates for `tls: auto`, in the name of this address [default: none are got]
+    #[arg(
+        long,
+        env = "BATON_ACME_EMAIL",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
     acme_email: Option<String>,
+    /// ACME directory of the authority to ask [default: Let's Encrypt]
+    #[arg(
+        long,
+        env = "BATON_ACME_DIRECTORY",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    acme_directory: Option<String>,
+    /// PEM file with the roots to trust the authority's own server by [default: those of the machine]
+    #[arg(
+        long,
+        env = "BATON_ACME_CA",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    acme_ca: Option<PathBuf>,
     /// Configuration file [default: /etc/baton/baton.toml where it exists]
     #[arg(
         long,
@@ -90,6 +112,8 @@ impl Serve {
             router: self.router,
             dashboard: self.dashboard,
             acme_email: self.acme_email,
+            acme_directory: self.acme_directory,
+            acme_ca: self.acme_ca,
         };
         daemon::run(typed, config.as_deref())
     }

@@ -30,6 +30,7 @@ use tokio::runtime::Runtime;
 
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
+use crate::acme::Acme;
 use crate::api::Api;
 use crate::api::peer::Peer;
 use crate::error::CliError;
@@ -105,16 +106,25 @@ fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
 async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let router = Arc::new(Embedded::new(Arc::clone(proxy)));
+    // Before anything is published: what is kept is served from the first handshake on.
+    let acme = match settings.acme.clone() {
+        Some(acme) => Some(Acme::open(acme, &settings.data, proxy, &router)?),
+        None => None,
+    };
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
     let control = ControlPlane::open(baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
         router: Arc::clone(&router) as _,
+        certificates: acme.clone().map(|acme| acme as _),
     })
     .await
     .map_err(|error| CliError::Other(error.to_string()))?;
     in_time.abort();
     proxy.open();
+    if let Some(acme) = acme {
+        tokio::spawn(acme.keep());
+    }
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
     announce(&settings, proxy);

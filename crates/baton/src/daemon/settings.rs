@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use crate::acme::settings::{AcmeSettings, DEFAULT_DIRECTORY};
 use crate::error::CliError;
 
 /// Read when no other is named.
@@ -15,7 +16,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "http",
     "https",
     "data",
@@ -25,6 +26,8 @@ const KEYS: [&str; 9] = [
     "router",
     "dashboard",
     "acme-email",
+    "acme-directory",
+    "acme-ca",
 ];
 
 /// What was typed, in flags and environment or in the file; not yet checked.
@@ -43,6 +46,8 @@ pub struct Typed {
     pub router: Option<String>,
     pub dashboard: Option<String>,
     pub acme_email: Option<String>,
+    pub acme_directory: Option<String>,
+    pub acme_ca: Option<PathBuf>,
 }
 
 /// What it means.
@@ -54,6 +59,8 @@ pub struct Settings {
     pub socket: PathBuf,
     pub workers: usize,
     pub trusted_proxies: Vec<IpNet>,
+    /// None: no certificates are got.
+    pub acme: Option<AcmeSettings>,
 }
 
 /// What the defaults depend on.
@@ -183,6 +190,8 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
         acme_email: typed.acme_email.or(file.acme_email),
+        acme_directory: typed.acme_directory.or(file.acme_directory),
+        acme_ca: typed.acme_ca.or(file.acme_ca),
     }
 }
 
@@ -210,6 +219,12 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             "neither --http nor --https names an address: there is nothing to listen on".into(),
         ));
     }
+    let acme = acme(
+        typed.acme_email,
+        typed.acme_directory,
+        typed.acme_ca,
+        &https,
+    )?;
     let homeless = |what: &str| {
         CliError::Usage(format!(
             "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
@@ -237,7 +252,46 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
         },
         workers,
         trusted_proxies: networks(&trusted)?,
+        acme,
     })
+}
+
+/// Certificates are got where someone can be told of them, and served where there is TLS.
+fn acme(
+    email: Option<String>,
+    directory: Option<String>,
+    ca: Option<PathBuf>,
+    https: &[SocketAddr],
+) -> Result<Option<AcmeSettings>, CliError> {
+    let Some(email) = email else {
+        if directory.is_some() || ca.is_some() {
+            return Err(CliError::Usage(
+                "--acme-directory and --acme-ca say whom to ask for certificates; --acme-email ADDRESS says that they are wanted".into(),
+            ));
+        }
+        return Ok(None);
+    };
+    if !email.contains('@') || email.contains(char::is_whitespace) {
+        return Err(CliError::Usage(format!(
+            "--acme-email: expected an address such as ops@example.com, found {email:?}"
+        )));
+    }
+    if https.is_empty() {
+        return Err(CliError::Usage(
+            "--acme-email: certificates are of no use without an HTTPS listener; add --https 0.0.0.0:443".into(),
+        ));
+    }
+    let directory = directory.unwrap_or_else(|| DEFAULT_DIRECTORY.to_owned());
+    if !directory.starts_with("https://") {
+        return Err(CliError::Usage(format!(
+            "--acme-directory: expected the https:// URL of an ACME directory, found {directory:?}"
+        )));
+    }
+    Ok(Some(AcmeSettings {
+        email,
+        directory,
+        ca: ca.map(absolute).transpose()?,
+    }))
 }
 
 /// What the design knows and this version does not build.
@@ -253,9 +307,6 @@ fn refuse_later(typed: &Typed) -> Result<(), CliError> {
     }
     if typed.dashboard.is_some() {
         return Err(CliError::NotYet("--dashboard".into()));
-    }
-    if typed.acme_email.is_some() {
-        return Err(CliError::NotYet("--acme-email".into()));
     }
     Ok(())
 }
@@ -392,6 +443,12 @@ mod tests {
             @"--router nginx: not supported yet");
         insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
             @"--dashboard: not supported yet");
+        insta::assert_snapshot!(message(Typed { acme_email: Some("ops".into()), ..Typed::default() }),
+            @r#"--acme-email: expected an address such as ops@example.com, found "ops""#);
+        insta::assert_snapshot!(message(Typed { acme_ca: Some("ca.pem".into()), ..Typed::default() }),
+            @"--acme-directory and --acme-ca say whom to ask for certificates; --acme-email ADDRESS says that they are wanted");
+        insta::assert_snapshot!(message(Typed { acme_email: Some("ops@example.com".into()), http: list("127.0.0.1:80"), ..Typed::default() }),
+            @"--acme-email: certificates are of no use without an HTTPS listener; add --https 0.0.0.0:443");
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -401,7 +458,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email, acme-directory, acme-ca)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

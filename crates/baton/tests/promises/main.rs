@@ -13,6 +13,7 @@ mod apps_share_a_machine;
 mod behind_nginx;
 mod broken_release_never_serves;
 mod browsers_stay_connected;
+mod certificates_are_got;
 mod crash_after_the_switch_is_taken_back;
 mod daemon_killed_at_every_step;
 mod disk_without_room_is_refused;

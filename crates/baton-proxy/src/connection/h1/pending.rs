@@ -14,7 +14,7 @@ use crate::exchange::attempts::Repeat;
 use crate::exchange::h2c;
 use crate::exchange::relay::Asked;
 use crate::exchange::request::{Request, upgrade_passed_on};
-use crate::exchange::response::Client;
+use crate::exchange::response::{Client, hsts};
 use crate::exchange::upload::Upload;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::{
@@ -140,6 +140,10 @@ pub(super) fn admit(
         // What came after a request to upgrade is nobody's.
         keep_alive: head.keep_alive && bodiless && head.upgrade.is_none(),
     };
+    // Of any host, also one that has no route yet; before it would be sent to HTTPS.
+    if let Some(text) = worker.shared().challenges.text(head.target) {
+        return Err(answer_with(Answer::text(text)));
+    }
     let table = worker.table();
     let Some(route) = table.find(head.host, head.target) else {
         return Err(answer_with(NoPlace::NoRoute.answer()));
@@ -176,6 +180,7 @@ pub(super) fn admit(
                 keep_alive: head.keep_alive,
                 head_only: head.method == "HEAD",
                 behind_proxy: peer.trusted,
+                hsts: hsts(peer, route),
             },
             upgrade: request.upgrade.is_some(),
             expect_continue: head.expect_continue,

@@ -53,6 +53,15 @@ impl Machine {
         machine
     }
 
+    /// On ports that something else has to know first.
+    pub(crate) fn start_on(http: SocketAddr, https: SocketAddr, arguments: &[&str]) -> Machine {
+        let mut machine = Machine::new();
+        (machine.http, machine.https) = (http, https);
+        machine.arguments = arguments.iter().map(ToString::to_string).collect();
+        machine.up();
+        machine
+    }
+
     fn new() -> Machine {
         let folder = tempfile::Builder::new()
             .prefix("baton-test-")
