@@ -240,7 +240,8 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
 fn plain_hosts(core: &Core, project: &Project) -> Option<Notice> {
     let hosts = certificates::hosts_of(project, Role::Live);
     let first = hosts.first()?;
-    core.certificates.is_none().then(|| Notice {
+    let plain = core.certificates.is_none() && certificates::asked_for(project).is_none();
+    plain.then(|| Notice {
         key: "x-baton.tls".to_owned(),
         text: format!(
             "off for {first}: this daemon gets no certificates (`baton serve --acme-email ADDRESS`); `tls: off` says that this is meant"

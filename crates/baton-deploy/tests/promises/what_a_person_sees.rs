@@ -58,6 +58,7 @@ async fn status_is_the_documented_json() {
                 }
             },
             "hosts": ["shop.example.com"],
+            "certificates": [],
             "paused": false,
             "maintenance": false,
             "warnings": []

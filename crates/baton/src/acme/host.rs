@@ -73,6 +73,13 @@ impl Host {
         self.works = kind.or(self.works);
     }
 
+    /// It is published no more; what it has is kept, should it come back.
+    pub(super) fn leave(&mut self) {
+        self.wanted = false;
+        self.apps.clear();
+        self.error = None;
+    }
+
     pub(super) fn failed(&mut self, failure: &Failure, now: SystemTime) {
         self.failures += 1;
         self.error = Some(failure.reason.clone());

@@ -53,7 +53,9 @@ impl Acme {
     fn want(&self, wanted: &WantedCertificates) {
         let mut hosts = self.hosts();
         for (name, host) in hosts.iter_mut() {
-            host.wanted = wanted.contains_key(name);
+            if host.wanted && !wanted.contains_key(name) {
+                host.leave();
+            }
         }
         for (name, apps) in wanted {
             let host = hosts.entry(name.clone()).or_default();

@@ -284,6 +284,8 @@ mod tests {
         shop: serves api.example.com
         shop: deploy 12 is at await_healthy (40 %)
         mail: paused, requests are held; `baton resume` lets them go on
+        mail: certificate for mail.example.com until 2026-12-01 10:00 UTC, renewed at 2026-11-01 10:00 UTC
+        mail: no certificate for www.example.com; warning: HTTP-01: connection refused; tried again at 2026-12-01 10:00 UTC
         mail: warning: instance mail 1 was restarted 3 times
         ");
     }

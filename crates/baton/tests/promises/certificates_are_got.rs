@@ -119,7 +119,7 @@ fn keys(data: &std::path::Path) -> Vec<(String, u32)> {
 
 #[test]
 fn they_are_renewed_under_load_and_tried_again_when_the_authority_is_away() {
-    let (pebble, machine) = world(18);
+    let (pebble, machine) = world(24);
     let app = app("renewed", "[app.test]");
     machine.deploy(&app, &[]);
     let load = load(machine.https, &pebble);
