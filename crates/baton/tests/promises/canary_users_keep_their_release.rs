@@ -26,7 +26,12 @@ const KINDS: [(&str, usize, usize); 4] = [
 ];
 
 fn crowd() -> Vec<Visitor> {
-    let browser = |number| Visitor::browser(&format!("browser-{number}"));
+    // Each from elsewhere: browsers that come at once from one address are on one side of a canary.
+    let browser = |number| {
+        let browser = Visitor::browser(&format!("browser-{number}"));
+        let address = format!("198.51.{}.{}", 100 + number / 250, number % 250 + 1);
+        browser.with("x-forwarded-for", &address)
+    };
     let token = |number| {
         let token = format!("Bearer {number:08}");
         Visitor::authorized(&format!("token-{number}"), &token)
@@ -144,7 +149,9 @@ fn a_canary_that_waits_says_so_once() {
         machine.http,
         app.host(),
         (0..10)
-            .map(|number| Visitor::browser(&format!("v{number}")))
+            .map(|number| {
+                Visitor::forwarded_for(&format!("v{number}"), &format!("203.0.113.{number}"))
+            })
             .collect(),
     ));
     app.version("v2");

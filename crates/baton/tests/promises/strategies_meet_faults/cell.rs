@@ -207,13 +207,21 @@ impl Cell {
     }
 }
 
+/// Browsers with addresses of their own: those that come at once from one address are on one side of a
+/// canary.
 fn crowd() -> Vec<Visitor> {
-    (0..VISITORS)
-        .map(|number| Visitor::browser(&format!("v{number}")))
-        .collect()
+    let browser = |number| {
+        let browser = Visitor::browser(&format!("v{number}"));
+        browser.with("x-forwarded-for", &format!("203.0.113.{number}"))
+    };
+    (0..VISITORS).map(browser).collect()
 }
 
-fn ended(command: Child) -> Ran {
+/// What it said, if it ends at all.
+fn ended(mut command: Child) -> Ran {
+    wait_for("the command to end", 2 * PATIENCE, || {
+        command.try_wait().unwrap()
+    });
     Ran::from(command.wait_with_output().unwrap())
 }
 
