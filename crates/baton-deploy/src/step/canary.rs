@@ -44,6 +44,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let vigil = Vigil::new(walk, &engine, &instances);
     let watching = Watching {
         walk,
+        vigil: &vigil,
         rule: &rule,
         instances: &instances,
     };
@@ -78,6 +79,7 @@ fn rule(walk: &Walk) -> Result<Canary, DeployError> {
 
 struct Watching<'a> {
     walk: &'a Walk,
+    vigil: &'a Vigil<'a>,
     rule: &'a Canary,
     instances: &'a [Instance],
 }
@@ -173,7 +175,8 @@ impl Watching<'_> {
             seen = now;
             let figures = seen.since(start);
             if verdict.is_against() {
-                return Err(self.worse("the canary makes more errors", figures));
+                let errors = self.worse("the canary makes more errors", figures);
+                return Err(self.vigil.why(errors).await);
             }
             let waits = self.waits_for(figures, begun, steering.held || by_hand);
             let goes_on = steering.resumed != resumed && waits.is_some();

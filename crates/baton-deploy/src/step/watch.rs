@@ -53,7 +53,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         () = sleep(watch) => Ok(()),
         () = walk.deploy.watched_enough() => Ok(()),
         worse = vigil.until_worse() => Err(worse),
-        () = errors => Err(more_errors(walk, before, now())),
+        () = errors => Err(vigil.why(more_errors(walk, before, now())).await),
         () = walk.deploy.cancelled() => Err(by_hand(walk)),
     };
     let undisturbed = walk.deploy.end_watch();
