@@ -191,6 +191,11 @@ fn a_release_that_was_taken_back_does_not_stay_for_its_sessions() {
         (machine.role(&app, &new) == "empty").then_some(())
     });
     assert_eq!(machine.answering_release(&app), "r1");
+    // What serves again leaves like any other: nobody is inside any more, and nobody is waited for.
+    let begun = Instant::now();
+    let removed = machine.baton(&app, &["remove", "--yes"]);
+    assert_eq!(removed.code, 0, "{removed}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "it was cut");
 }
 
 #[test]
