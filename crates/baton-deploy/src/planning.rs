@@ -51,7 +51,7 @@ impl Planned {
             boot: None,
             keeper: None,
             served: false,
-            before_switch: None,
+            switched: None,
             tail: None,
             drained: None,
             moved: Default::default(),

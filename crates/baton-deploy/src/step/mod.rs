@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::{Color, Role};
-use baton_engine::{Engine, Shield, Slot};
+use baton_engine::{Engine, Instance, Shield, Slot};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,14 +73,23 @@ pub(crate) struct Walk {
     pub(crate) keeper: Option<OwnedMutexGuard<()>>,
     /// The new release has had users.
     pub(crate) served: bool,
-    /// What the new release had answered when all of them came.
-    pub(crate) before_switch: Option<Answered>,
+    /// Who had just got all of them.
+    pub(crate) switched: Option<Switched>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.
     pub(crate) drained: Option<Stage>,
     /// Messages that *retire* has moved so far.
     pub(crate) moved: Moved,
+}
+
+/// The new release at its switch.
+#[derive(Debug, Clone)]
+pub(crate) struct Switched {
+    /// As they were then: one of them may be dead before *watch* has begun.
+    pub(crate) instances: Vec<Instance>,
+    /// What they had answered.
+    pub(crate) answered: Answered,
 }
 
 /// Why a step did not succeed.

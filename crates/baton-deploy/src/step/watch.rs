@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use baton_engine::Instance;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -10,6 +11,7 @@ use super::vigil::Vigil;
 use super::{StepError, StepResult, Walk};
 use crate::figures::{self, Answered, SideFigures};
 use crate::plan::StepName;
+use crate::release::Release;
 use crate::verdict::is_clearly_worse;
 
 const STEP: StepName = StepName::Watch;
@@ -20,10 +22,11 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let Some((color, old)) = walk.old().map(|(color, old)| (color, old.clone())) else {
         return Ok(json!({}));
     };
+    walk.deploy.begin_watch();
     let release = walk.release()?.clone();
     let watch = release.project.watch();
     let engine = walk.engine()?;
-    let instances = walk.core.running_instances(&release, walk.plan.to).await?;
+    let instances = watched(walk, &release).await?;
     let left = walk.core.instances(&old, color).await?;
     if let Some(leaving) = walk.leaving(STEP)? {
         // Their time begins with the switch, not with the drain.
@@ -32,7 +35,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let router = walk.core.routes.router();
     // Before a restart of the daemon nobody counted: then all that is known is after the switch.
     let before: Answered = figures::of(router, &left);
-    let start: Answered = walk.before_switch.unwrap_or_default();
+    let start = walk.switched.as_ref().map(|then| then.answered);
+    let start: Answered = start.unwrap_or_default();
     let vigil = Vigil::new(walk, &engine, &instances);
     let now = || figures::of(router, &instances).since(start);
     let errors = async {
@@ -43,7 +47,6 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             sleep(LOOK).await;
         }
     };
-    walk.deploy.begin_watch();
     walk.note(
         STEP,
         format!("watching {} for {} s", release.id, watch.as_secs_f32()),
@@ -68,6 +71,19 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         "before": before,
         "after": after,
     }))
+}
+
+/// What runs now, workers included, and whoever got the users at the switch, as it was then: who has ended
+/// since, or was started again, is not missed.
+async fn watched(walk: &Walk, release: &Release) -> Result<Vec<Instance>, StepError> {
+    let then = walk.switched.as_ref().map(|then| then.instances.clone());
+    let mut watched = then.unwrap_or_default();
+    for instance in walk.core.running_instances(release, walk.plan.to).await? {
+        if watched.iter().all(|known| known.id != instance.id) {
+            watched.push(instance);
+        }
+    }
+    Ok(watched)
 }
 
 fn by_hand(walk: &Walk) -> StepError {
