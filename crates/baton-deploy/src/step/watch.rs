@@ -22,7 +22,6 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let Some((color, old)) = walk.old().map(|(color, old)| (color, old.clone())) else {
         return Ok(json!({}));
     };
-    walk.deploy.begin_watch();
     let release = walk.release()?.clone();
     let watch = release.project.watch();
     let engine = walk.engine()?;
