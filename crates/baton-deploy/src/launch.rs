@@ -29,14 +29,8 @@ pub(crate) async fn launch(
 ) -> Result<Running, DeployError> {
     // Whoever wants another release back need not wait until this one has been watched long enough.
     let back = matches!(work, Work::Rollback { .. } | Work::Switch { .. });
-    let watched = core
-        .locks
-        .holder(&app)
-        .filter(|holder| holder.is_watching());
-    if let Some(holder) = watched.filter(|_| back) {
-        holder.hurry_watch();
-        holder.finished().await;
-        core.locks.free(&app, &holder).await;
+    if back {
+        end_watch(core, &app).await;
     }
     if wait.is_none()
         && let Some(holder) = core.locks.holder(&app)
@@ -81,6 +75,17 @@ pub(crate) async fn launch(
         deploy: id,
         progress,
     })
+}
+
+/// A deploy that has switched and is only being watched ends now, by what was seen so far; the app's
+/// lock is free then.
+pub(crate) async fn end_watch(core: &Core, app: &AppName) {
+    let holder = core.locks.holder(app);
+    if let Some(holder) = holder.filter(|holder| holder.is_watching()) {
+        holder.hurry_watch();
+        holder.finished().await;
+        core.locks.free(app, &holder).await;
+    }
 }
 
 /// Waits for the lock, then runs.

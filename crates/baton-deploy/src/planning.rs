@@ -52,7 +52,6 @@ impl Planned {
             boot: None,
             keeper: None,
             served: false,
-            before_switch: None,
             switched: None,
             tail: None,
             drained: None,

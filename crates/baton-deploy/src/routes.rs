@@ -293,6 +293,12 @@ impl Routes {
         (instances.collect(), pinned)
     }
 
+    /// Do clients whose session lives in the color beside the live one stay there?
+    pub(crate) async fn keeps_sessions(&self, app: &AppName) -> bool {
+        let table = self.table.lock().await;
+        table.live.get(app).is_some_and(|live| live.beside.pinned)
+    }
+
     /// Would these be taken, in place of what `app` has now?
     pub(crate) async fn check(
         &self,

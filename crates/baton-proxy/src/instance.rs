@@ -200,6 +200,17 @@ impl Instance {
         self.pinned.open();
     }
 
+    /// On the way back: the instance serves again, and requests of its sessions come by the first way,
+    /// as all do. The sessions stay. Call it after publishing a table with this instance in
+    /// [`Route::instances`](crate::Route::instances), else [`Instance::drained`] would wait for ever when
+    /// it leaves once more without being pinned.
+    pub fn serves_again(&self) {
+        self.pinned.close();
+        if self.pinned.in_flight() == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
     pub(crate) fn close_pinned(&self) {
         self.pinned.close();
         self.websocket_ends.spare_none();
@@ -422,6 +433,17 @@ mod tests {
         instance.drained().await;
         instance.open();
         assert!(instance.guard().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_was_pinned_and_serves_again_is_drained_when_it_closes() {
+        let instance = instance();
+        instance.pin();
+        instance.serves_again();
+        assert!(instance.pinned_guard().is_some(), "by its gate");
+        instance.close();
+        instance.drained().await;
+        assert!(instance.pinned_guard().is_none());
     }
 
     #[tokio::test]

@@ -161,8 +161,10 @@ impl Embedded {
             }
         }
         for old in before.routes().iter().flat_map(|route| &route.pinned) {
-            if !holds(&pinned, old) && !holds(&serving, old) {
-                self.proxy.unpin(old);
+            match (holds(&pinned, old), holds(&serving, old)) {
+                (true, _) => {}
+                (false, true) => old.serves_again(),
+                (false, false) => self.proxy.unpin(old),
             }
         }
         for old in self::halves(&before) {

@@ -74,16 +74,23 @@ pub(crate) struct Walk {
     pub(crate) keeper: Option<OwnedMutexGuard<()>>,
     /// The new release has had users.
     pub(crate) served: bool,
-    /// What the new release had answered when all of them came.
-    pub(crate) before_switch: Option<Answered>,
-    /// The instances that all of them came to; None when a former daemon switched.
-    pub(crate) switched: Option<Vec<Instance>>,
+    /// Who had just got all of them.
+    pub(crate) switched: Option<Switched>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.
     pub(crate) drained: Option<Stage>,
     /// Messages that *retire* has moved so far.
     pub(crate) moved: Moved,
+}
+
+/// The new release at its switch.
+#[derive(Debug, Clone)]
+pub(crate) struct Switched {
+    /// As they were then: one of them may be dead before *watch* has begun.
+    pub(crate) instances: Vec<Instance>,
+    /// What they had answered.
+    pub(crate) answered: Answered,
 }
 
 /// Why a step did not succeed.

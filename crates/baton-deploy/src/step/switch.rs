@@ -11,7 +11,7 @@ use baton_compose::{Color, Role};
 use baton_engine::{Instance, InstanceState, Replicas, Shield, Start};
 use serde_json::json;
 
-use super::{StepError, StepResult, Walk, shield};
+use super::{StepError, StepResult, Switched, Walk, shield};
 use crate::activate;
 use crate::admission;
 use crate::core::ask;
@@ -60,8 +60,10 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         walk.tail = Some(walk.core.begin_tail(&app, walk.deploy.id, from));
     }
     let router = walk.core.routes.router();
-    walk.before_switch = Some(figures::of(router, &instances));
-    walk.switched = Some(instances);
+    walk.switched = Some(Switched {
+        answered: figures::of(router, &instances),
+        instances,
+    });
     let in_flight = in_flight_on_old(walk).await;
     walk.note(
         STEP,

@@ -26,7 +26,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let release = walk.release()?.clone();
     let watch = release.project.watch();
     let engine = walk.engine()?;
-    let instances = switched(walk, &release).await?;
+    let instances = watched(walk, &release).await?;
     let left = walk.core.instances(&old, color).await?;
     if let Some(leaving) = walk.leaving(STEP)? {
         // Their time begins with the switch, not with the drain.
@@ -35,7 +35,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let router = walk.core.routes.router();
     // Before a restart of the daemon nobody counted: then all that is known is after the switch.
     let before: Answered = figures::of(router, &left);
-    let start: Answered = walk.before_switch.unwrap_or_default();
+    let start = walk.switched.as_ref().map(|then| then.answered);
+    let start: Answered = start.unwrap_or_default();
     let vigil = Vigil::new(walk, &engine, &instances);
     let now = || figures::of(router, &instances).since(start);
     let errors = async {
@@ -55,7 +56,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         () = sleep(watch) => Ok(()),
         () = walk.deploy.watched_enough() => Ok(()),
         worse = vigil.until_worse() => Err(worse),
-        () = errors => Err(more_errors(walk, before, now())),
+        () = errors => Err(vigil.why(more_errors(walk, before, now())).await),
         () = walk.deploy.cancelled() => Err(by_hand(walk)),
     };
     let undisturbed = walk.deploy.end_watch();
@@ -72,20 +73,22 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     }))
 }
 
-/// What was switched to, and not what runs by now: an instance that has ended since, and was started
-/// again perhaps under another id, must be missed.
-async fn switched(walk: &Walk, release: &Release) -> Result<Vec<Instance>, DeployError> {
-    if let Some(instances) = &walk.switched {
-        return Ok(instances.clone());
-    }
-    // A former daemon has switched. Nothing of a release that was just started has ended before.
-    let mut found = walk.core.instances(release, walk.plan.to).await?;
-    if walk.plan.kind.boots() {
-        for instance in &mut found {
-            instance.restarts = 0;
+/// What runs now, workers included, and whoever got the users at the switch, as it was then: who has ended
+/// since, or was started again (under another id perhaps), is missed.
+async fn watched(walk: &Walk, release: &Release) -> Result<Vec<Instance>, StepError> {
+    let then = walk.switched.as_ref().map(|then| then.instances.clone());
+    // Where a former daemon has switched, nothing of a release that was just started has ended before.
+    let fresh = then.is_none() && walk.plan.kind.boots();
+    let mut watched = then.unwrap_or_default();
+    for mut instance in walk.core.instances(release, walk.plan.to).await? {
+        if watched.iter().all(|known| known.id != instance.id) {
+            if fresh {
+                instance.restarts = 0;
+            }
+            watched.push(instance);
         }
     }
-    Ok(found)
+    Ok(watched)
 }
 
 fn by_hand(walk: &Walk) -> StepError {

@@ -20,6 +20,8 @@ pub(crate) struct App {
     engine: Engine,
     /// Lines of `x-baton`, each `key: value` (flow style).
     policy: Vec<String>,
+    /// More lines of the service, likewise.
+    service: Vec<String>,
     /// Environment of the app.
     variables: Vec<(String, String)>,
     /// Environment of the command line.
@@ -47,6 +49,7 @@ impl App {
                 "keep_warm: 0s".to_owned(),
                 "watch: 0s".to_owned(),
             ],
+            service: Vec::new(),
             variables: vec![("VERSION".to_owned(), "v1".to_owned())],
             environment: Vec::new(),
             shares: false,
@@ -81,6 +84,15 @@ impl App {
         self.policy
             .retain(|line| !line.starts_with(&format!("{key}:")));
         self.policy.push(format!("{key}: {value}"));
+        self.write();
+        self
+    }
+
+    /// Sets (or replaces) one line of the service beside `x-baton`, e.g. `("mem_limit", "64m")`.
+    pub(crate) fn service(&mut self, key: &str, value: &str) -> &mut App {
+        self.service
+            .retain(|line| !line.starts_with(&format!("{key}:")));
+        self.service.push(format!("{key}: {value}"));
         self.write();
         self
     }
@@ -177,6 +189,9 @@ impl App {
         if self.shares && self.engine == Engine::Docker {
             let here = self.folder.path().join("shared");
             text.push_str(&format!("    volumes: [\"{}:/shared\"]\n", here.display()));
+        }
+        for line in &self.service {
+            text.push_str(&format!("    {line}\n"));
         }
         text.push_str("    environment:\n");
         for (key, value) in &self.variables {

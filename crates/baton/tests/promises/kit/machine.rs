@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::app::remove_from_docker;
+use super::cgroup::Cgroup;
 use super::{App, Engine, wait_for};
 
 /// Long enough for a busy machine with two cores.
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     daemon: Option<Child>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Where the daemon, and with it every process that it starts, has its memory.
+    cgroup: Option<PathBuf>,
     /// Apps that were touched through this machine, with what has to be cleaned up.
     apps: RefCell<BTreeMap<String, Engine>>,
     pub(crate) http: SocketAddr,
@@ -62,6 +65,14 @@ impl Machine {
         machine
     }
 
+    /// With the memory of a cgroup for the daemon and all processes that it starts.
+    pub(crate) fn start_within(cgroup: &Cgroup) -> Machine {
+        let mut machine = Machine::new();
+        machine.cgroup = Some(cgroup.folder().to_owned());
+        machine.up();
+        machine
+    }
+
     fn new() -> Machine {
         let folder = tempfile::Builder::new()
             .prefix("baton-test-")
@@ -73,6 +84,7 @@ impl Machine {
             daemon: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            cgroup: None,
             apps: RefCell::default(),
             http: free_port(),
             https: free_port(),
@@ -86,7 +98,8 @@ impl Machine {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(baton())
+        let child = self
+            .program()
             .args([
                 "serve",
                 "--http",
@@ -112,6 +125,19 @@ impl Machine {
                 .ok()
                 .then_some(())
         });
+    }
+
+    /// `baton`, in its cgroup from the first instruction on.
+    fn program(&self) -> Command {
+        let Some(cgroup) = &self.cgroup else {
+            return Command::new(baton());
+        };
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(cgroup)
+            .arg(baton());
+        shell
     }
 
     fn assert_running(&mut self) {
