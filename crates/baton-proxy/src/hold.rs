@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::answer::Answer;
 use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
-use crate::route::{Mode, Protocol, Route};
+use crate::route::{Mode, Protocol, Route, RouteCounters};
 use crate::upstream::pool::{self, Reuse};
 use crate::upstream::{self, h2c};
 use crate::worker::WorkerContext;
@@ -83,6 +83,7 @@ impl NoPlace {
 #[derive(Debug)]
 pub(crate) struct Held {
     since: Option<Instant>,
+    waiting: Option<Waiting>,
     pause: Duration,
     /// Whose request it is.
     pub(crate) caller: Caller,
@@ -90,10 +91,29 @@ pub(crate) struct Held {
     pub(crate) patient: bool,
 }
 
+/// Counts one request among those that wait now, until it is dropped.
+#[derive(Debug)]
+struct Waiting(Arc<RouteCounters>);
+
+impl Waiting {
+    fn new(route: &Route) -> Waiting {
+        let counters = Arc::clone(&route.counters);
+        counters.holding.fetch_add(1, Ordering::Relaxed);
+        Waiting(counters)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.holding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Default for Held {
     fn default() -> Self {
         Held {
             since: None,
+            waiting: None,
             pause: FIRST_PAUSE,
             caller: Caller::default(),
             patient: false,
@@ -121,6 +141,7 @@ impl Held {
             route.counters.held.fetch_add(1, Ordering::Relaxed);
             Instant::now()
         });
+        self.waiting.get_or_insert_with(|| Waiting::new(route));
         let mut rest = (since + route.max_wait).saturating_duration_since(Instant::now());
         if rest.is_zero() {
             self.end(route);
@@ -136,6 +157,11 @@ impl Held {
         // Either way it is time for another look.
         let _ = tokio::time::timeout(rest, published).await;
         true
+    }
+
+    /// A place was found: it waits no more.
+    pub(crate) fn found(&mut self) {
+        self.waiting = None;
     }
 
     fn end(&self, route: &Route) {

@@ -27,7 +27,7 @@
 //! | `seen` | which hashes have been seen |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
-//! | `latency`, `errors` | how long answers take; whose errors count |
+//! | `latency`, `classes`, `errors` | how long answers take; how many of each status; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
@@ -46,6 +46,7 @@ mod access;
 mod answer;
 mod buffer;
 mod caller;
+mod classes;
 mod clients;
 mod connection;
 mod error;
@@ -78,8 +79,9 @@ pub mod websocket;
 mod worker;
 
 pub use access::Access;
+pub use classes::ClassCounters;
 pub use error::ProxyError;
-pub use instance::{Guard, Instance};
+pub use instance::{Guard, Instance, Marks};
 pub use latency::{Latency, LatencyCounters};
 pub use page::Page;
 pub use proxy::Proxy;

@@ -10,10 +10,11 @@ use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::access::Passwords;
 use crate::buffer::Buffers;
+use crate::classes::ClassCounters;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
 use crate::io::TrustedProxies;
-use crate::route::RoutingTable;
+use crate::route::{Route, RoutingTable};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) open: Signal,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
+    /// Answers to requests that no route takes, or that are none.
+    pub(crate) unrouted: ClassCounters,
     table: ArcSwap<RoutingTable>,
     published: Arc<Notify>,
 }
@@ -50,6 +53,7 @@ impl Shared {
             open: Signal::default(),
             sessions: Sessions::default(),
             passwords: Passwords::default(),
+            unrouted: ClassCounters::default(),
             table: ArcSwap::default(),
             published: Arc::default(),
             settings,
@@ -124,6 +128,14 @@ impl WorkerContext {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Counts an answer of Baton's own. None: no route takes the request.
+    pub(crate) fn count_own(&self, route: Option<&Route>, status: u16) {
+        match route {
+            Some(route) => route.counters.own_answers.count(status),
+            None => self.shared.unrouted.count(status),
+        }
     }
 
     /// Counts one connection in, so that a graceful end waits for it.

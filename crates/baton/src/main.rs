@@ -7,6 +7,8 @@
 //! | [`wire`] | what crosses the socket |
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
+//! | [`metrics`] | what Prometheus reads |
+//! | [`notify`] | telling the team |
 //! | [`show`] | what a person reads |
 //! | [`doctor`] | what is wrong with this machine |
 //! | [`init`] | what a first `x-baton` says |
@@ -26,6 +28,8 @@ mod doctor;
 mod error;
 mod init;
 mod install;
+mod metrics;
+mod notify;
 mod show;
 mod wire;
 

@@ -229,6 +229,7 @@ impl Connection {
                     None => return Next::Close,
                 },
             };
+            attempts.held.found();
             self.settle(pending, &place.route);
             let account = Account::new(place.route, place.guard);
             let (stream, reused) = match place.connection {
@@ -344,6 +345,7 @@ impl Connection {
             self.closes_kept_alive(pending);
         }
         Box::pin(self.say(Own {
+            route: Some(Arc::clone(&pending.route)),
             answer,
             html: pending.html,
             head_only: asked.client.head_only,
@@ -354,6 +356,8 @@ impl Connection {
 
     async fn say(&mut self, own: Own) -> Next {
         let keep_alive = own.keep_alive && !self.worker.shutdown().has_begun();
+        let route = own.route.as_deref();
+        self.worker.count_own(route, own.answer.status);
         let mut out = Vec::new();
         own.answer
             .write(&mut out, own.html, own.head_only, !keep_alive);

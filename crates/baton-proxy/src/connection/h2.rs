@@ -131,7 +131,7 @@ async fn respond(
     });
     let host = match checked {
         Ok(host) => host,
-        Err(answer) => return stream::own(answer, request.headers()),
+        Err(answer) => return stream::own(worker, None, answer, request.headers()),
     };
     join_cookies(request.headers_mut());
     request.headers_mut().remove(header::HOST);

@@ -62,14 +62,26 @@ where
     B::Error: Into<BodyError>,
 {
     let (parts, body) = request.into_parts();
-    match forward(worker, peer, host, &parts, body).await {
+    let mut met = None;
+    match forward(worker, peer, host, &parts, body, &mut met).await {
         Ok(response) => response,
-        Err(answer) => own(answer, &parts.headers),
+        Err(answer) => own(worker, met.as_deref(), answer, &parts.headers),
     }
 }
 
-/// Baton's own answer to a request with these fields.
-pub(crate) fn own(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
+/// Baton's own answer to a request with these fields. `route`: None, if none takes it.
+pub(crate) fn own(
+    worker: &WorkerContext,
+    route: Option<&Route>,
+    answer: Answer,
+    request: &HeaderMap,
+) -> Response<AnswerBody> {
+    worker.count_own(route, answer.status);
+    uncounted(answer, request)
+}
+
+/// The same, for who counts it elsewhere.
+pub(crate) fn uncounted(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
     let html = request
         .get(http::header::ACCEPT)
         .is_some_and(|accept| accepts_html(accept.as_bytes()));
@@ -78,12 +90,14 @@ pub(crate) fn own(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
         .map(|body| AnswerBody(Kind::Own(Some(body))))
 }
 
+/// `met`: the route that the request goes by, as soon as it is known.
 async fn forward<B>(
     worker: &Rc<WorkerContext>,
     peer: &Peer,
     host: &str,
     parts: &http::request::Parts,
     body: B,
+    met: &mut Option<Arc<Route>>,
 ) -> Result<Response<AnswerBody>, Answer>
 where
     B: Body<Data = Bytes> + 'static,
@@ -101,7 +115,7 @@ where
         route,
         caller,
         login,
-    } = admit(worker, peer, &request, parts)?;
+    } = admit(worker, peer, &request, parts, met)?;
     if let Some(login) = login {
         worker.shared().passwords.check(*login).await?;
     }
@@ -139,6 +153,7 @@ where
             .await
             .map_err(|why| why.answer())?,
         };
+        attempts.held.found();
         let account = Rc::new(Account::new(place.route, place.guard));
         let (answered, reused) = match place.connection {
             Connection::Http1 { stream, reused } => {
@@ -249,6 +264,7 @@ fn admit(
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
+    met: &mut Option<Arc<Route>>,
 ) -> Result<Admitted, Answer> {
     let came = Instant::now();
     let table = worker.table();
@@ -256,6 +272,7 @@ fn admit(
         return Err(NoPlace::NoRoute.answer());
     };
     route.counters.requests.fetch_add(1, Ordering::Relaxed);
+    *met = Some(Arc::clone(route));
     let size: usize = lines_of(&parts.headers)
         .map(|(name, value)| name.len() + value.len() + 4)
         .sum();

@@ -55,6 +55,14 @@ pub struct Serve {
         hide_env_values = true
     )]
     trusted_proxy: Vec<String>,
+    /// Answer `GET /metrics` for Prometheus here, such as 127.0.0.1:9180; plain HTTP, no password [default: off]
+    #[arg(
+        long,
+        env = "BATON_METRICS",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    metrics: Option<String>,
     /// What carries traffic: embedded
     #[arg(
         long,
@@ -87,6 +95,7 @@ impl Serve {
             socket: global.socket.clone(),
             workers: self.workers,
             trusted_proxy: some(self.trusted_proxy),
+            metrics: self.metrics,
             router: self.router,
             dashboard: self.dashboard,
             acme_email: self.acme_email,

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use baton_deploy::ControlPlane;
 use baton_deploy::router::Embedded;
+use baton_deploy::telling::Listener;
 use baton_proxy::Proxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -33,6 +34,8 @@ use self::signals::{Asked, Signals};
 use crate::api::Api;
 use crate::api::peer::Peer;
 use crate::error::CliError;
+use crate::metrics::{self, deploys::Deploys};
+use crate::notify::Team;
 use crate::wire::DaemonInfo;
 
 /// How long requests in flight may take to end after SIGTERM, before they are cut. Nothing is accepted
@@ -106,18 +109,33 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let router = Arc::new(Embedded::new(Arc::clone(proxy)));
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
-    let control = ControlPlane::open(baton_deploy::control::Settings {
+    // Bound before anything is served: an address that is taken ends the start.
+    let scraped = metrics::bind(settings.metrics).await?;
+    let deploys = Arc::new(Deploys::default());
+    let parts = baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
         router: Arc::clone(&router) as _,
-    })
-    .await
-    .map_err(|error| CliError::Other(error.to_string()))?;
+    };
+    let team = Arc::new(Team::default());
+    let listeners: Vec<Arc<dyn Listener>> = vec![Arc::clone(&deploys) as _, Arc::clone(&team) as _];
+    let control = ControlPlane::open_heard(parts, listeners)
+        .await
+        .map_err(|error| CliError::Other(error.to_string()))?;
     in_time.abort();
     proxy.open();
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
     announce(&settings, proxy);
+    if let Some(listener) = scraped {
+        let sources = metrics::Sources {
+            control: Arc::clone(&control),
+            router: Arc::clone(&router),
+            deploys,
+            team,
+        };
+        tokio::spawn(metrics::serve(listener, sources));
+    }
 
     tokio::spawn(answer(
         listener,

@@ -15,13 +15,14 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "http",
     "https",
     "data",
     "socket",
     "workers",
     "trusted-proxy",
+    "metrics",
     "router",
     "dashboard",
     "acme-email",
@@ -40,6 +41,7 @@ pub struct Typed {
     pub workers: Option<usize>,
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
+    pub metrics: Option<String>,
     pub router: Option<String>,
     pub dashboard: Option<String>,
     pub acme_email: Option<String>,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub socket: PathBuf,
     pub workers: usize,
     pub trusted_proxies: Vec<IpNet>,
+    /// Where Prometheus is answered. None: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What the defaults depend on.
@@ -180,6 +184,7 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         socket: typed.socket.or(file.socket),
         workers: typed.workers.or(file.workers),
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
+        metrics: typed.metrics.or(file.metrics),
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
         acme_email: typed.acme_email.or(file.acme_email),
@@ -237,6 +242,10 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
         },
         workers,
         trusted_proxies: networks(&trusted)?,
+        metrics: match typed.metrics {
+            Some(text) => addresses("metrics", &[text])?.first().copied(),
+            None => None,
+        },
     })
 }
 
@@ -401,7 +410,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, router, dashboard, acme-email)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

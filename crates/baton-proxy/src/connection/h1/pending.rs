@@ -44,6 +44,8 @@ pub(super) struct Pending {
 
 /// Baton's own answer to a request that has not come to a route's instances.
 pub(super) struct Own {
+    /// None: no route takes the request.
+    pub(super) route: Option<Arc<Route>>,
     pub(super) answer: Answer,
     pub(super) html: bool,
     pub(super) head_only: bool,
@@ -55,11 +57,17 @@ impl Own {
     /// The connection ends with it: where the next request begins is not known.
     pub(super) fn last(answer: Answer) -> Own {
         Own {
+            route: None,
             answer,
             html: false,
             head_only: false,
             keep_alive: false,
         }
+    }
+
+    fn of(mut self, route: &Arc<Route>) -> Own {
+        self.route = Some(Arc::clone(route));
+        self
     }
 }
 
@@ -134,6 +142,7 @@ pub(super) fn admit(
     let html = accept.is_some_and(accepts_html);
     let bodiless = head.body == BodyLength::Empty;
     let answer_with = |answer| Own {
+        route: None,
         answer,
         html,
         head_only: head.method == "HEAD",
@@ -146,23 +155,19 @@ pub(super) fn admit(
     };
     route.counters.requests.fetch_add(1, Ordering::Relaxed);
     if head.length > route.limits.header_bytes {
-        return Err(Own::last(Answer::new(
-            431,
-            "The head of the request is too large.",
-        )));
+        let answer = Answer::new(431, "The head of the request is too large.");
+        return Err(Own::last(answer).of(route));
     }
     let request = request_of(head, route);
     if request.upgrade.is_some() && !whole {
-        return Err(Own::last(Answer::new(
-            400,
-            "Bytes came after a request to upgrade, before its answer.",
-        )));
+        let text = "Bytes came after a request to upgrade, before its answer.";
+        return Err(Own::last(Answer::new(400, text)).of(route));
     }
     let fields = || head.fields.iter().map(|field| (field.name, field.value));
     let forwarded = Forwarded::of(peer, fields());
     let login = match request.admitted_by(route, worker, peer, &forwarded, fields()) {
         Ok(login) => login,
-        Err(answer) => return Err(answer_with(answer)),
+        Err(answer) => return Err(answer_with(answer).of(route)),
     };
     let rendered = render(worker, peer, head, route);
     Ok(Pending {
