@@ -159,9 +159,10 @@ impl Held {
         true
     }
 
-    /// A place was found: it waits no more.
-    pub(crate) fn found(&mut self) {
+    /// A place was found: it waits no more. Returns how long it was held.
+    pub(crate) fn found(&mut self) -> Duration {
         self.waiting = None;
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn end(&self, route: &Route) {

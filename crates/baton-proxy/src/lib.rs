@@ -29,6 +29,7 @@
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
 //! | `latency`, `classes`, `errors` | how long answers take; how many of each status; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
+//! | `access_log`, `trace` | what is written down of requests; W3C trace context |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
 //! | `buffer`, `io` | bytes that could not be passed on at once; a client's connection, plain or TLS |
@@ -43,6 +44,7 @@ mod atomic {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 mod access;
+mod access_log;
 mod answer;
 mod buffer;
 mod caller;
@@ -74,11 +76,13 @@ pub mod split;
 pub mod sse;
 pub mod streams;
 mod tls;
+mod trace;
 mod upstream;
 pub mod websocket;
 mod worker;
 
 pub use access::Access;
+pub use access_log::{AccessLog, CLIENT_LEFT, Line};
 pub use classes::ClassCounters;
 pub use error::ProxyError;
 pub use instance::{Guard, Instance, Marks};
@@ -93,4 +97,5 @@ pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settin
 pub use split::Split;
 pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;
+pub use trace::TraceId;
 pub use websocket::end::{EndWebSockets, SERVICE_RESTART};

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::access::Passwords;
+use crate::access_log::AccessLog;
 use crate::buffer::Buffers;
 use crate::classes::ClassCounters;
 use crate::clients::Clients;
@@ -83,6 +84,8 @@ pub(crate) struct WorkerContext {
     pub(crate) upstreams: Upstreams,
     /// How fast managed streams open their halves.
     pub(crate) pace: Pace,
+    /// Requests since the last one that has a line in the access log.
+    unlogged: Cell<u32>,
 }
 
 impl WorkerContext {
@@ -95,6 +98,7 @@ impl WorkerContext {
             interrupts: Interrupts::default(),
             upstreams: Upstreams::default(),
             pace: Pace::default(),
+            unlogged: Cell::new(0),
         })
     }
 
@@ -128,6 +132,15 @@ impl WorkerContext {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The access log, when the request that has just come has a line in it.
+    pub(crate) fn logs_this(&self) -> Option<&AccessLog> {
+        let log = self.settings().access_log.as_ref()?;
+        let turn = self.unlogged.get() + 1;
+        let logs = turn >= log.every();
+        self.unlogged.set(if logs { 0 } else { turn });
+        logs.then_some(log)
     }
 
     /// Counts an answer of Baton's own. None: no route takes the request.

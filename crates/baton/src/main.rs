@@ -7,6 +7,7 @@
 //! | [`wire`] | what crosses the socket |
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
+//! | [`access_log`] | a JSON line for each request |
 //! | [`metrics`] | what Prometheus reads |
 //! | [`notify`] | telling the team |
 //! | [`show`] | what a person reads |
@@ -19,6 +20,7 @@
 // Nothing of a binary can be reached from outside: here `pub` marks the face of a module.
 #![allow(unreachable_pub)]
 
+mod access_log;
 mod api;
 mod cli;
 mod client;

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::access::Login;
+use crate::access_log::Record;
 use crate::answer::{Answer, accepts_html};
 use crate::caller::Caller;
 use crate::exchange::account::Account;
@@ -56,6 +57,7 @@ pub(crate) async fn answer<B>(
     peer: &Peer,
     host: &str,
     request: http::Request<B>,
+    record: &mut Option<Box<Record>>,
 ) -> Response<AnswerBody>
 where
     B: Body<Data = Bytes> + 'static,
@@ -63,7 +65,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut met = None;
-    match forward(worker, peer, host, &parts, body, &mut met).await {
+    match forward(worker, peer, host, &parts, body, &mut met, record).await {
         Ok(response) => response,
         Err(answer) => own(worker, met.as_deref(), answer, &parts.headers),
     }
@@ -90,7 +92,7 @@ pub(crate) fn uncounted(answer: Answer, request: &HeaderMap) -> Response<AnswerB
         .map(|body| AnswerBody(Kind::Own(Some(body))))
 }
 
-/// `met`: the route that the request goes by, as soon as it is known.
+/// `met`: the route that the request goes by, as soon as it is known; `record`: its line in the access log.
 async fn forward<B>(
     worker: &Rc<WorkerContext>,
     peer: &Peer,
@@ -98,6 +100,7 @@ async fn forward<B>(
     parts: &http::request::Parts,
     body: B,
     met: &mut Option<Arc<Route>>,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Response<AnswerBody>, Answer>
 where
     B: Body<Data = Bytes> + 'static,
@@ -110,12 +113,13 @@ where
         body: length_of(&body),
         expect_continue: false,
         upgrade: None,
+        trace: record.as_ref().and_then(|record| record.begun()),
     };
     let Admitted {
         route,
         caller,
         login,
-    } = admit(worker, peer, &request, parts, met)?;
+    } = admit(worker, peer, &request, parts, met, record)?;
     if let Some(login) = login {
         worker.shared().passwords.check(*login).await?;
     }
@@ -153,7 +157,10 @@ where
             .await
             .map_err(|why| why.answer())?,
         };
-        attempts.held.found();
+        let held = attempts.held.found();
+        if let Some(record) = record {
+            record.asks(place.guard.instance(), held);
+        }
         let account = Rc::new(Account::new(place.route, place.guard));
         let (answered, reused) = match place.connection {
             Connection::Http1 { stream, reused } => {
@@ -192,6 +199,9 @@ where
         };
         let failed = match answered {
             Ok(answer) => {
+                if let Some(record) = record {
+                    record.answered(answer.status().as_u16());
+                }
                 let given = attempts.held.caller.given(&route);
                 let answer = if may_be_managed {
                     streams::manage(worker, kept, answer)
@@ -265,6 +275,7 @@ fn admit(
     request: &Request<'_>,
     parts: &http::request::Parts,
     met: &mut Option<Arc<Route>>,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Admitted, Answer> {
     let came = Instant::now();
     let table = worker.table();
@@ -280,6 +291,9 @@ fn admit(
         return Err(Answer::new(431, "The head of the request is too large."));
     }
     let forwarded = Forwarded::of(peer, lines_of(&parts.headers));
+    if let Some(record) = record {
+        record.routed(&route.app, forwarded.client(peer));
+    }
     let fields = || lines_of(&parts.headers);
     let login = request.admitted_by(route, worker, peer, &forwarded, fields())?;
     let caller = Caller::of(
@@ -349,6 +363,11 @@ impl AnswerBody {
 
     pub(crate) fn spliced(splice: Rc<RefCell<Splice>>) -> AnswerBody {
         AnswerBody(Kind::Spliced(splice))
+    }
+
+    /// Baton answers itself.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.0, Kind::Own(_))
     }
 
     /// Of an answer that one instance gives.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use baton_deploy::ControlPlane;
 use baton_deploy::router::Embedded;
 use baton_deploy::telling::Listener;
-use baton_proxy::Proxy;
+use baton_proxy::{AccessLog, Proxy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
@@ -31,6 +31,7 @@ use tokio::runtime::Runtime;
 
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
+use crate::access_log;
 use crate::api::Api;
 use crate::api::peer::Peer;
 use crate::error::CliError;
@@ -59,13 +60,20 @@ pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
     // Held until the very end: the next daemon may start only when this one does nothing any more.
     let _lock = lock::take(&settings.data)?;
     raise_file_limit();
-    let proxy = start_proxy(&settings)?;
+    let (mut writer, log) = match &settings.access_log {
+        Some(wanted) => access_log::Writer::start(wanted).map(|(w, log)| (Some(w), Some(log)))?,
+        None => (None, None),
+    };
+    let proxy = start_proxy(&settings, log)?;
     let control = runtime(CONTROL_THREADS, "baton-control")?;
-    let result = control.block_on(serve(settings, &proxy));
+    let result = control.block_on(serve(settings, &proxy, writer.as_ref()));
     // The control plane ends first, as if it were killed: the next one takes up what it was doing,
     // from the journal. Commands lose their connection and wait for that.
     control.shutdown_timeout(CONTROL_ENDS);
     runtime(1, "baton-stop")?.block_on(stop(&proxy))?;
+    if let Some(writer) = &mut writer {
+        writer.finish();
+    }
     result
 }
 
@@ -93,19 +101,24 @@ fn raise_file_limit() {
 
 /// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
 /// published: a client that comes right after a restart waits a moment instead of hearing 404.
-fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
+fn start_proxy(settings: &Settings, access_log: Option<AccessLog>) -> Result<Arc<Proxy>, CliError> {
     let started = Proxy::start_closed(baton_proxy::Settings {
         http: settings.http.clone(),
         https: settings.https.clone(),
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
+        access_log,
         ..baton_proxy::Settings::default()
     });
     started.map_err(|error| CliError::Other(error.to_string()))
 }
 
 /// The control plane and its API, until the daemon is asked to stop.
-async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
+async fn serve(
+    settings: Settings,
+    proxy: &Arc<Proxy>,
+    writer: Option<&access_log::Writer>,
+) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let router = Arc::new(Embedded::new(Arc::clone(proxy)));
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
@@ -133,6 +146,7 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
             router: Arc::clone(&router),
             deploys,
             team,
+            log: writer.map(access_log::Writer::counts).unwrap_or_default(),
         };
         tokio::spawn(metrics::serve(listener, sources));
     }
@@ -144,6 +158,9 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     while signals.next().await == Asked::Reload {
         tell(&reloading());
         reload(&router).await;
+        if let Some(writer) = writer {
+            writer.reopen();
+        }
         tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);

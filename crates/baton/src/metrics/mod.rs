@@ -31,6 +31,7 @@ use http::header::CONTENT_TYPE;
 use tokio::net::TcpListener;
 
 use self::deploys::Deploys;
+use crate::access_log;
 use crate::error::CliError;
 use crate::notify::Team;
 
@@ -52,6 +53,7 @@ pub struct Sources {
     pub router: Arc<Embedded>,
     pub deploys: Arc<Deploys>,
     pub team: Arc<Team>,
+    pub log: access_log::Counts,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +102,7 @@ async fn metrics(State(served): State<Served>) -> Response {
         router,
         deploys,
         team,
+        log,
     } = &served.sources;
     let places = control.places().await;
     let extra = Extra {
@@ -109,7 +112,8 @@ async fn metrics(State(served): State<Served>) -> Response {
             .into_iter()
             .map(|((to, outcome), count)| (to, outcome, count))
             .collect(),
-        ..Extra::default()
+        log_lines: log.written(),
+        log_dropped: log.dropped(),
     };
     let page = gather::page(&router.traffic(), &places, deploys, &extra);
     ([(CONTENT_TYPE, encode::MEDIA)], page.into_text()).into_response()

@@ -63,7 +63,7 @@ impl NotTaken {
 
 /// Posts; remembers what this machine trusts. The machine's certificate authorities are read once.
 #[derive(Debug, Clone, Default)]
-pub struct Poster(Arc<OnceCell<TlsConnector>>);
+pub struct Poster(Arc<OnceCell<Arc<rustls::ClientConfig>>>);
 
 impl Poster {
     /// # Errors
@@ -99,9 +99,11 @@ impl Poster {
             .map_err(|error| NotTaken::Connect(error.kind()))?;
         let request = request(&uri, fields, body)?;
         if secure {
-            let tls = self.0.get_or_try_init(connector).await?;
+            let tls = self.0.get_or_try_init(trusting).await?;
             let name = ServerName::try_from(bare.to_owned()).map_err(|_| NotTaken::Address)?;
-            let stream = tls.connect(name, stream).await;
+            let stream = TlsConnector::from(Arc::clone(tls))
+                .connect(name, stream)
+                .await;
             let stream = stream.map_err(|error| NotTaken::Tls(error.to_string()))?;
             exchange(stream, request).await
         } else {
@@ -148,7 +150,7 @@ async fn exchange(
     Err(NotTaken::Status(answer.status(), wait))
 }
 
-async fn connector() -> Result<TlsConnector, NotTaken> {
+async fn trusting() -> Result<Arc<rustls::ClientConfig>, NotTaken> {
     let read = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
     let found = read
         .await
@@ -166,5 +168,5 @@ async fn connector() -> Result<TlsConnector, NotTaken> {
         .map_err(|error| NotTaken::Tls(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }

@@ -5,7 +5,9 @@ pub(crate) mod browser;
 pub(crate) mod crowd;
 pub(crate) mod machine;
 pub(crate) mod private_engine;
+pub(crate) mod receiver;
 pub(crate) mod redis;
+pub(crate) mod scrape;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
