@@ -130,7 +130,8 @@ fn what_no_app_takes_and_what_is_open_is_counted() {
 
     assert!(machine.baton(&app, &["pause"]).ok());
     std::thread::scope(|scope| {
-        let held = scope.spawn(|| machine.get("app.test", "/").0);
+        let http = machine.http;
+        let held = scope.spawn(move || machine::get(http, "app.test", "/").unwrap().0);
         wait_for("a held request", Duration::from_secs(30), || {
             (Scrape::of(metrics).sum("baton_requests_held", &of) == 1).then_some(())
         });
