@@ -380,7 +380,7 @@ impl Connection {
         }
         Box::pin(self.say(Own {
             route: Some(Arc::clone(&pending.route)),
-            answer,
+            answer: answer.of(&pending.route),
             html: pending.html,
             head_only: asked.client.head_only,
             keep_alive,
