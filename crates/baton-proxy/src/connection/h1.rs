@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::access::Login;
-use crate::access_log::{Opening, Record};
 use crate::answer::Answer;
 use crate::exchange::account::Account;
 use crate::exchange::attempts::Attempts;
 use crate::exchange::relay::{End, Relay};
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::upload::Upload;
-use crate::h1::{FieldStore, Parsed, RequestHead, Version, parse_request};
+use crate::h1::{FieldStore, Parsed, parse_request};
 use crate::hold::{self, Connection as Upstream, Held, NoPlace, Place};
 use crate::interrupt::Registration;
 use crate::io::{ClientEnd, ClientStream, Peer};
@@ -41,6 +40,7 @@ const DISCARDING: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(2);
 
 mod bridged;
+mod logged;
 mod pending;
 
 use pending::{Own, Pending, admit, head_limits, render};
@@ -167,14 +167,6 @@ impl Connection {
         })
     }
 
-    /// The answer to what is no request, or not the whole of one.
-    fn unreadable(&self, answer: Answer) -> Own {
-        Own {
-            record: Record::unreadable(&self.worker, &self.peer),
-            ..Own::last(answer)
-        }
-    }
-
     /// Takes a head out of the input, if it is there whole by now.
     fn take_head(&mut self, now: Instant) -> Option<Incoming> {
         let limits = head_limits(&self.worker);
@@ -214,21 +206,6 @@ impl Connection {
             self.end.input.consume(&self.worker.buffers, length);
         }
         Some(Incoming::Request(pending))
-    }
-
-    fn record(&self, head: &RequestHead<'_, '_>, came: Instant) -> Option<Box<Record>> {
-        let opening = Opening {
-            method: head.method,
-            host: head.host,
-            target: head.target,
-            protocol: match head.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
-            came,
-        };
-        let fields = head.fields.iter().map(|field| (field.name, field.value));
-        Record::of(&self.worker, &self.peer, opening, fields)
     }
 
     /// Sends a request to an instance, again if need and rule allow it, and its answer back.

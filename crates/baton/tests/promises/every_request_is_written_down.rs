@@ -132,6 +132,76 @@ fn each_request_has_one_line_and_its_trace() {
 }
 
 #[test]
+fn requests_over_http2_have_their_lines_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let path = file.to_string_lossy().into_owned();
+    let metrics = free_port();
+    let machine = Machine::start_with(
+        &[
+            "--access-log-file",
+            &path,
+            "--metrics",
+            &metrics.to_string(),
+        ],
+        &[],
+    );
+    let app = App::new(Engine::Process, "linestwo");
+    machine.deploy(&app, &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let begun = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(machine.http).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut bodies = Vec::new();
+        for path in ["/bytes?n=5000", "/headers", "/no/such/page"] {
+            let request = http::Request::get(format!("http://app.test{path}"));
+            let request = request
+                .body(http_body_util::Empty::<bytes::Bytes>::new())
+                .unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            let body = http_body_util::BodyExt::collect(answer.into_body())
+                .await
+                .unwrap();
+            bodies.push(body.to_bytes());
+        }
+        String::from_utf8_lossy(&bodies[1]).to_lowercase()
+    });
+    let written = wait_lines(&file, 3);
+    assert_eq!(written.len(), 3);
+    assert!(
+        written
+            .iter()
+            .all(|line| line["protocol"] == "HTTP/2" && line["color"] == "blue"),
+        "{written:#?}"
+    );
+    let line = |path: &str| written.iter().find(|line| line["path"] == path).unwrap();
+    assert_eq!(
+        (&line("/bytes")["bytes"], &line("/bytes")["status"]),
+        (&Value::from(5000), &Value::from(200))
+    );
+    assert!(
+        begun.contains(line("/headers")["trace_id"].as_str().unwrap()),
+        "{begun}"
+    );
+    assert_eq!(line("/no/such/page")["status"], 404);
+    let of = |code| {
+        Scrape::of(metrics).sum(
+            "baton_requests_total",
+            &[("app", app.name()), ("code", code)],
+        )
+    };
+    assert_eq!((of("2xx"), of("4xx")), (2, 1));
+}
+
+#[test]
 fn a_sample_is_one_of_so_many() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");

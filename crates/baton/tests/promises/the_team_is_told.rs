@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::kit::machine::{PATIENCE, free_port};
 use crate::kit::receiver::{Got, Receiver};
-use crate::kit::{App, Engine, Machine};
+use crate::kit::scrape::Scrape;
+use crate::kit::tls::certificate;
+use crate::kit::{App, Engine, Machine, wait_for};
 
 const HIDDEN: &str = "T000-hidden-B000";
 
@@ -219,4 +222,43 @@ fn a_place_that_hangs_errs_or_is_down_costs_no_deploy_anything() {
     );
     assert!(!machine.log().contains(HIDDEN));
     println!("a deploy took {alone:?} alone and {told:?} with three places that fail");
+}
+
+/// Baton's own HTTPS is the receiver, and the machine trusts its authority.
+#[test]
+fn a_webhook_is_reached_over_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = certificate(folder.path(), "localhost");
+    let trusted = folder.path().join("authority.pem");
+    std::fs::write(&trusted, &certificate.authority).unwrap();
+    let metrics = free_port();
+    let machine = Machine::start_with(
+        &["--metrics", &metrics.to_string()],
+        &[("SSL_CERT_FILE", &trusted.to_string_lossy())],
+    );
+    let mut app = App::new(Engine::Process, "toldtls");
+    app.policy("hosts", "[localhost]");
+    app.policy(
+        "tls",
+        &format!(
+            "{{ cert: {:?}, key: {:?} }}",
+            certificate.cert, certificate.key
+        ),
+    );
+    machine.deploy(&app, &[]);
+    let there = format!("https://localhost:{}/echo", machine.https.port());
+    app.policy(
+        "notify",
+        &format!("[ {{ webhook: \"{there}\" }}, {{ slack: \"{there}\", events: [done] }} ]"),
+    );
+    machine.deploy(&app, &["--wait", "drained"]);
+    wait_for("messages over HTTPS", PATIENCE, || {
+        let sent = |to| {
+            Scrape::of(metrics).sum(
+                "baton_notifications_total",
+                &[("to", to), ("outcome", "sent")],
+            )
+        };
+        (sent("webhook") == 3 && sent("slack") == 1).then_some(())
+    });
 }
