@@ -82,13 +82,21 @@ impl NoPlace {
 /// How long one request has been held, over all its attempts.
 #[derive(Debug)]
 pub(crate) struct Held {
-    since: Option<Instant>,
-    waiting: Option<Waiting>,
+    /// Boxed: few requests are ever held, and it lies in the task of every connection.
+    wait: Option<Box<Wait>>,
     pause: Duration,
     /// Whose request it is.
     pub(crate) caller: Caller,
     /// It never ends without a place.
     pub(crate) patient: bool,
+}
+
+/// Since when a request has been held.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    /// None while it has a place.
+    waiting: Option<Waiting>,
 }
 
 /// Counts one request among those that wait now, until it is dropped.
@@ -112,8 +120,7 @@ impl Drop for Waiting {
 impl Default for Held {
     fn default() -> Self {
         Held {
-            since: None,
-            waiting: None,
+            wait: None,
             pause: FIRST_PAUSE,
             caller: Caller::default(),
             patient: false,
@@ -137,15 +144,19 @@ impl Held {
         published: impl Future<Output = ()>,
         retry: bool,
     ) -> bool {
-        let since = *self.since.get_or_insert_with(|| {
+        let wait = self.wait.get_or_insert_with(|| {
             route.counters.held.fetch_add(1, Ordering::Relaxed);
-            Instant::now()
+            Box::new(Wait {
+                since: Instant::now(),
+                waiting: None,
+            })
         });
-        self.waiting.get_or_insert_with(|| Waiting::new(route));
-        let mut rest = (since + route.max_wait).saturating_duration_since(Instant::now());
+        wait.waiting.get_or_insert_with(|| Waiting::new(route));
+        let mut rest = (wait.since + route.max_wait).saturating_duration_since(Instant::now());
         if rest.is_zero() {
             self.end(route);
             if !self.patient {
+                self.found();
                 return false;
             }
             rest = LONGEST_PAUSE;
@@ -159,15 +170,18 @@ impl Held {
         true
     }
 
-    /// A place was found: it waits no more. Returns how long it was held.
+    /// A place was found, or will not be: it waits no more. Returns how long it was held.
     pub(crate) fn found(&mut self) -> Duration {
-        self.waiting = None;
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+        let Some(wait) = &mut self.wait else {
+            return Duration::ZERO;
+        };
+        wait.waiting = None;
+        wait.since.elapsed()
     }
 
     fn end(&self, route: &Route) {
-        if let Some(since) = self.since {
-            let waited = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(wait) = &self.wait {
+            let waited = u64::try_from(wait.since.elapsed().as_micros()).unwrap_or(u64::MAX);
             route
                 .counters
                 .longest_held_us

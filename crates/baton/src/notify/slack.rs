@@ -98,6 +98,11 @@ mod tests {
         assert!(length(&blocks[2]["text"]["text"]) <= TEXT);
         assert!(length(&blocks[3]["text"]["text"]) <= TEXT);
         assert_eq!(blocks[4]["elements"][0]["text"], "<https://ci.test/1|p>");
-        assert!(!payload.to_string().contains("<&"));
+        // A header is plain text, and needs no escapes.
+        assert!(
+            blocks[1..4]
+                .iter()
+                .all(|block| !block.to_string().contains("<&"))
+        );
     }
 }
