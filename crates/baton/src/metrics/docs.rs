@@ -27,7 +27,7 @@ scrape_configs:
 [grafana.json](grafana.json) is a board for these metrics: *Dashboards → New → Import*.
 
 Counters begin at 0 with the daemon, as Prometheus expects; they never fall while it runs, also when the instances that were
-counted have ended. Certificates are not here: `baton status` warns of them.
+counted have ended. Certificates are not among them.
 
 | label | is |
 | --- | --- |

@@ -58,14 +58,14 @@ impl Counter {
 #[derive(Debug)]
 pub struct Mailbox {
     kind: &'static str,
-    letters: mpsc::Sender<Letter>,
+    letters: mpsc::Sender<Box<Letter>>,
     counter: Counter,
 }
 
 impl Mailbox {
     /// Its postman is a task of its own.
     pub fn open(kind: &'static str, poster: Poster, counter: Counter) -> Mailbox {
-        let (letters, mut waiting) = mpsc::channel::<Letter>(ROOM);
+        let (letters, mut waiting) = mpsc::channel::<Box<Letter>>(ROOM);
         let postman = Postman {
             kind,
             poster,
@@ -93,7 +93,7 @@ impl Mailbox {
     }
 
     /// Never waits. `Err`: nobody empties it any more.
-    pub fn put(&self, letter: Letter) -> Result<(), Letter> {
+    pub fn put(&self, letter: Box<Letter>) -> Result<(), Box<Letter>> {
         match self.letters.try_send(letter) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(letter)) => {
@@ -118,7 +118,7 @@ struct Postman {
 }
 
 impl Postman {
-    async fn carry(&self, letter: Letter) {
+    async fn carry(&self, letter: Box<Letter>) {
         let mut pauses = PAUSES.into_iter();
         loop {
             let error = match self

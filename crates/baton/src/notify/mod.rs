@@ -48,7 +48,7 @@ impl Team {
         self.counts.read()
     }
 
-    fn send(&self, to: &Destination, letter: Letter) {
+    fn send(&self, to: &Destination, letter: Box<Letter>) {
         let mut mailboxes = self
             .mailboxes
             .lock()
@@ -99,7 +99,7 @@ impl Listener for Team {
                 event: kind.as_str(),
                 secret,
             };
-            self.send(&notify.to, letter);
+            self.send(&notify.to, Box::new(letter));
         }
     }
 }
