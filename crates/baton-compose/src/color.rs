@@ -54,10 +54,13 @@ impl FromStr for Color {
 }
 
 /// What a color is rendered for: the value of `BATON_ROLE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Serves the app's own hosts.
+    #[default]
     Live,
     /// Serves the preview hosts, with the preview environment.
     Preview,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::color::{AppName, Color, Role};
-use crate::policy::{Overlap, Policy, Strategy};
+use crate::policy::{Notify, Overlap, Policy, Strategy};
 use crate::rendering::Rendering;
 
 /// Who runs the instances of an app.
@@ -37,6 +37,21 @@ pub struct Project {
     pub renderings: Vec<(Color, Role, Rendering)>,
     /// Every key that was changed or dropped, and what is not part of a release. For the plan.
     pub notices: Vec<Notice>,
+    /// What the pipeline says about it; decides nothing of what runs.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// Where a release comes from, as the pipeline says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// Hash of the commit.
+    pub commit: Option<String>,
+    /// Who made the commit, or started the pipeline.
+    pub author: Option<String>,
+    /// Page of the pipeline's run: `https://…`
+    pub pipeline: Option<String>,
 }
 
 /// A service with `x-baton`.
@@ -80,6 +95,18 @@ impl Project {
             .map(|service| service.policy.watch)
             .max()
             .unwrap_or_default()
+    }
+
+    /// Who is told what a deploy of the app comes to, each once.
+    #[must_use]
+    pub fn notify(&self) -> Vec<Notify> {
+        let mut all: Vec<Notify> = Vec::new();
+        for notify in self.services.iter().flat_map(|s| &s.policy.notify) {
+            if !all.contains(notify) {
+                all.push(notify.clone());
+            }
+        }
+        all
     }
 
     /// Is there a test server to stage? Then there are renderings of [`Role::Preview`].

@@ -21,8 +21,10 @@ use crate::receipt::Receipt;
 use crate::release::{Release, ReleaseId};
 use crate::request::{DeployRequest, Intent, RollbackRequest, Steer, SwitchRequest};
 use crate::router::Router;
+use crate::slots::{SlotRole, Weight};
 use crate::status::Status;
 use crate::store::Store;
+use crate::telling::Listener;
 use crate::work::Work;
 use crate::{app, launch, look, recover, sessions, supervise, unwell};
 
@@ -70,6 +72,18 @@ pub struct Event {
     pub text: String,
 }
 
+/// What is in one color, by [`ControlPlane::places`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub app: AppName,
+    pub color: Color,
+    pub role: SlotRole,
+    /// Percent of the clients that it has.
+    pub weight: Weight,
+    pub release: ReleaseId,
+    pub image: String,
+}
+
 /// What `baton check` and `--dry-run` show.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Check {
@@ -93,8 +107,19 @@ impl ControlPlane {
     /// # Errors
     /// The data folder or the database cannot be used.
     pub async fn open(settings: Settings) -> Result<Arc<ControlPlane>, DeployError> {
+        ControlPlane::open_heard(settings, Vec::new()).await
+    }
+
+    /// The same, with listeners that are told what deploys come to.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::open`].
+    pub async fn open_heard(
+        settings: Settings,
+        listeners: Vec<Arc<dyn Listener>>,
+    ) -> Result<Arc<ControlPlane>, DeployError> {
         let store = Store::open(&settings.data).await?;
-        let core = Core::new(settings, store);
+        let core = Core::new(settings, listeners, store);
         let control = Arc::new(ControlPlane { core });
         let core = &control.core;
         recover::serve(core).await?;
@@ -259,6 +284,11 @@ impl ControlPlane {
     /// What runs now. An engine that does not answer leaves its figures at zero.
     pub async fn status(&self) -> Status {
         look::status(&self.core).await
+    }
+
+    /// What is in each color of every app, from the database alone: no engine is asked.
+    pub async fn places(&self) -> Vec<Place> {
+        look::places(&self.core).await
     }
 
     /// Newest first.

@@ -19,6 +19,7 @@ use crate::routes::Routes;
 use crate::running::{RunningDeploy, Tail};
 use crate::store::Store;
 use crate::supervise::Supervision;
+use crate::telling::Listener;
 
 /// An engine that does not answer a question in this time counts as hanging: the caller goes on
 /// without the answer. What changes something is never cut short (see [`Engine`]).
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     /// One candidate boots at a time on a machine.
     pub(crate) boots: Arc<Semaphore>,
     pub(crate) supervision: Supervision,
+    /// Told what deploys come to.
+    pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) data: PathBuf,
     /// Held while `sessions` writes its file; whether that failed the last time.
     pub(crate) remembering: tokio::sync::Mutex<bool>,
@@ -51,7 +54,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, store: Store) -> Arc<Core> {
+    pub(crate) fn new(
+        settings: Settings,
+        listeners: Vec<Arc<dyn Listener>>,
+        store: Store,
+    ) -> Arc<Core> {
         Arc::new(Core {
             store,
             engines: settings.engines,
@@ -60,6 +67,7 @@ impl Core {
             locks: Arc::default(),
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),
+            listeners,
             data: settings.data,
             remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),

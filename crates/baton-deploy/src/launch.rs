@@ -17,6 +17,7 @@ use crate::request::Steer;
 use crate::run;
 use crate::running::{RunningDeploy, Switched};
 use crate::store::{DeployRow, Phase};
+use crate::telling;
 use crate::work::Work;
 
 /// Accepts a deploy and runs it beside the caller. Without `wait` the lock must be free now.
@@ -54,6 +55,7 @@ pub(crate) async fn launch(
         started_at,
     };
     core.register(&deploy);
+    telling::follow(core, &deploy, &row);
     let (progress, following) = deploy.feed.follow();
     core.spawn(following);
     match core.locks.try_take(&deploy) {

@@ -32,6 +32,7 @@
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
+//! | [`telling`] | what deploys come to, for whoever listens |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
@@ -91,6 +92,7 @@ pub mod request;
 pub mod router;
 pub mod slots;
 pub mod status;
+pub mod telling;
 
 pub use control::ControlPlane;
 pub use error::DeployError;

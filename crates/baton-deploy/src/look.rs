@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::admission;
 use crate::certificates;
-use crate::control::{Check, Event};
+use crate::control::{Check, Event, Place};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::plan::StepName;
@@ -130,11 +130,7 @@ async fn color(core: &Core, app: &AppName, slot: SlotState, canary: Weight) -> C
             .map(|release| release.image())
             .filter(|image| !image.is_empty()),
         role: slot.role,
-        weight: match slot.role {
-            SlotRole::Live => canary.rest(),
-            SlotRole::Candidate => canary,
-            _ => Weight::NONE,
-        },
+        weight: weight(slot.role, canary),
         streams,
         instances,
     }
@@ -185,6 +181,39 @@ async fn is_ready(core: &Core, release: Option<&Release>, instance: &Instance) -
             .iter()
             .any(|routed| routed.id == instance.id),
         _ => true,
+    }
+}
+
+pub(crate) async fn places(core: &Core) -> Vec<Place> {
+    let mut places = Vec::new();
+    for app in core.store.apps().await.unwrap_or_default() {
+        let Ok(slots) = core.store.slots(&app).await else {
+            continue;
+        };
+        let canary = core.routes.live(&app).await;
+        let canary = canary.map_or(Weight::NONE, |live| live.canary_weight());
+        for slot in slots {
+            let Some(id) = slot.release else { continue };
+            let release = core.store.release(&app, id).await.ok().flatten();
+            places.push(Place {
+                app: app.clone(),
+                color: slot.color,
+                role: slot.role,
+                weight: weight(slot.role, canary),
+                release: id,
+                image: release.map(|release| release.image()).unwrap_or_default(),
+            });
+        }
+    }
+    places
+}
+
+/// What a color has of the clients while the candidate has `canary`.
+fn weight(role: SlotRole, canary: Weight) -> Weight {
+    match role {
+        SlotRole::Live => canary.rest(),
+        SlotRole::Candidate => canary,
+        _ => Weight::NONE,
     }
 }
 

@@ -153,6 +153,18 @@ pub enum DeployKind {
 }
 
 impl DeployKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeployKind::Deploy => "deploy",
+            DeployKind::Stage => "stage",
+            DeployKind::Promote => "promote",
+            DeployKind::RollbackWarm => "rollback_warm",
+            DeployKind::RollbackBoot => "rollback_boot",
+            DeployKind::Switch => "switch",
+        }
+    }
+
     /// An instance is started for it.
     #[must_use]
     pub fn boots(self) -> bool {

@@ -19,6 +19,7 @@ use crate::step::{Walk, preflight};
 use crate::store::DeployRow;
 use crate::strategy::{self, Asks, Way};
 use crate::tail::{self, After};
+use crate::telling;
 use crate::work::Work;
 
 /// A plan, and what the walk needs beside it.
@@ -101,6 +102,7 @@ pub(crate) async fn deploy(
             text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image again as plain Compose did (command, environment, mounts, limits), with the networks and logging of this file".to_owned(),
         });
     }
+    notices.extend(telling::unaddressed(&project));
     notices.extend(sessions_at_risk(core, app, &project).map(|text| Notice {
         key: "x-baton.sessions".to_owned(),
         text,

@@ -22,6 +22,20 @@ pub enum SlotRole {
     Empty,
 }
 
+impl SlotRole {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SlotRole::Live => "live",
+            SlotRole::Preview => "preview",
+            SlotRole::Candidate => "candidate",
+            SlotRole::Warm => "warm",
+            SlotRole::Draining => "draining",
+            SlotRole::Empty => "empty",
+        }
+    }
+}
+
 /// Weight of a color in percent of new clients, 0–100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]

@@ -152,8 +152,15 @@ impl Answer {
         }
     }
 
-    /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, html: bool, head_only: bool, close: bool) {
+    /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not. Returns how many bytes
+    /// of a body there are.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        html: bool,
+        head_only: bool,
+        close: bool,
+    ) -> usize {
         let (body, media) = self.body(html);
         let mut head = format!(
             "HTTP/1.1 {} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
@@ -172,9 +179,11 @@ impl Answer {
         }
         head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
-        if !head_only {
-            out.extend_from_slice(body.as_bytes());
+        if head_only {
+            return 0;
         }
+        out.extend_from_slice(body.as_bytes());
+        body.len()
     }
 
     /// The same for HTTP/2.

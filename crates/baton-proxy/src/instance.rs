@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::caller::Caller;
+use crate::classes::ClassCounters;
 use crate::gate::Gate;
 use crate::latency::LatencyCounters;
 use crate::sessions::Token;
@@ -20,6 +21,7 @@ use crate::websocket::end::{EndWebSockets, WebSocketEnds};
 pub struct Instance {
     /// Opaque to the proxy.
     pub id: Arc<str>,
+    pub marks: Marks,
     pub address: SocketAddr,
     /// Reached through a published port: an accepted connection proves nothing there, so a reset
     /// before the first byte of an answer to a request that may be repeated counts as "not listening".
@@ -39,10 +41,21 @@ pub struct Instance {
     pub counters: InstanceCounters,
 }
 
+/// What figures and log lines call an instance beside its id; opaque to the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// `blue`
+    pub color: Arc<str>,
+    /// `r7`
+    pub release: Arc<str>,
+}
+
 /// All monotonic but the gauges `sse`, `websockets` and `attached`.
 #[derive(Debug, Default)]
 pub struct InstanceCounters {
     pub requests: AtomicU64,
+    /// What the app answered; of a connection that was upgraded its 101.
+    pub answers: ClassCounters,
     /// Answers 500–599 that the app itself gave.
     pub server_errors: AtomicU64,
     /// Exchanges that broke after the request was sent: reset, timeout, bad framing.
@@ -81,10 +94,22 @@ pub struct InstanceCounters {
 impl Instance {
     #[must_use]
     pub fn new(id: impl Into<Arc<str>>, address: SocketAddr, published: bool) -> Arc<Instance> {
+        Instance::marked(id, Marks::default(), address, published)
+    }
+
+    /// The same, with what figures and log lines call it.
+    #[must_use]
+    pub fn marked(
+        id: impl Into<Arc<str>>,
+        marks: Marks,
+        address: SocketAddr,
+        published: bool,
+    ) -> Arc<Instance> {
         let pinned = Gate::new();
         pinned.close();
         Arc::new(Instance {
             id: id.into(),
+            marks,
             address,
             published,
             gate: Gate::new(),

@@ -143,6 +143,12 @@ impl Proxy {
         self.shared.sessions.import(instance, bytes)
     }
 
+    /// Answers to requests that no route takes, or that are none, from `1xx` to `5xx`.
+    #[must_use]
+    pub fn unrouted(&self) -> [u64; 5] {
+        self.shared.unrouted.read()
+    }
+
     /// The plain listeners' addresses, in the order of [`Settings::http`], with the ports they got.
     #[must_use]
     pub fn http_addrs(&self) -> &[SocketAddr] {

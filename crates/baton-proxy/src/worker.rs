@@ -9,12 +9,14 @@ use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::access::Passwords;
+use crate::access_log::AccessLog;
 use crate::buffer::Buffers;
 use crate::challenge::Challenges;
+use crate::classes::ClassCounters;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
 use crate::io::TrustedProxies;
-use crate::route::RoutingTable;
+use crate::route::{Route, RoutingTable};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) open: Signal,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
+    /// Answers to requests that no route takes, or that are none.
+    pub(crate) unrouted: ClassCounters,
     table: ArcSwap<RoutingTable>,
     published: Arc<Notify>,
 }
@@ -57,6 +61,7 @@ impl Shared {
             open: Signal::default(),
             sessions: Sessions::default(),
             passwords: Passwords::default(),
+            unrouted: ClassCounters::default(),
             table: ArcSwap::default(),
             published: Arc::default(),
             settings,
@@ -86,6 +91,8 @@ pub(crate) struct WorkerContext {
     pub(crate) upstreams: Upstreams,
     /// How fast managed streams open their halves.
     pub(crate) pace: Pace,
+    /// Requests since the last one that has a line in the access log.
+    unlogged: Cell<u32>,
 }
 
 impl WorkerContext {
@@ -98,6 +105,7 @@ impl WorkerContext {
             interrupts: Interrupts::default(),
             upstreams: Upstreams::default(),
             pace: Pace::default(),
+            unlogged: Cell::new(0),
         })
     }
 
@@ -131,6 +139,23 @@ impl WorkerContext {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The access log, when the request that has just come has a line in it.
+    pub(crate) fn logs_this(&self) -> Option<&AccessLog> {
+        let log = self.settings().access_log.as_ref()?;
+        let turn = self.unlogged.get() + 1;
+        let logs = turn >= log.every();
+        self.unlogged.set(if logs { 0 } else { turn });
+        logs.then_some(log)
+    }
+
+    /// Counts an answer of Baton's own. None: no route takes the request.
+    pub(crate) fn count_own(&self, route: Option<&Route>, status: u16) {
+        match route {
+            Some(route) => route.counters.own_answers.count(status),
+            None => self.shared.unrouted.count(status),
+        }
     }
 
     /// Counts one connection in, so that a graceful end waits for it.

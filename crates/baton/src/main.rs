@@ -8,6 +8,9 @@
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
 //! | [`acme`] | certificates for `tls: auto` |
+//! | [`access_log`] | a JSON line for each request |
+//! | [`metrics`] | what Prometheus reads |
+//! | [`notify`] | telling the team |
 //! | [`show`] | what a person reads |
 //! | [`doctor`] | what is wrong with this machine |
 //! | [`init`] | what a first `x-baton` says |
@@ -18,6 +21,7 @@
 // Nothing of a binary can be reached from outside: here `pub` marks the face of a module.
 #![allow(unreachable_pub)]
 
+mod access_log;
 mod acme;
 mod api;
 mod cli;
@@ -28,6 +32,8 @@ mod doctor;
 mod error;
 mod init;
 mod install;
+mod metrics;
+mod notify;
 mod show;
 mod wire;
 

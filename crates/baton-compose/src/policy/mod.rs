@@ -3,6 +3,7 @@
 
 mod going_live;
 mod network;
+mod notify;
 mod preview;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use going_live::{Activate, Canary, Gate, HookCommand, Hooks, Migrate, Overlap, Strategy};
 pub use network::Network;
+pub use notify::{Destination, Language, NewsKind, Notify, Secret};
 pub use preview::Preview;
 
 use crate::color::Role;
@@ -94,6 +96,9 @@ pub struct Policy {
     /// Clients outside of these networks get 403; empty: all may come.
     #[serde(default)]
     pub allow: Vec<Network>,
+    /// Who is told what a deploy comes to. What several services say is told once.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// When a worker (no traffic) of the new release starts.
@@ -376,6 +381,7 @@ impl Default for Policy {
             hooks: Hooks::default(),
             basic_auth: BTreeMap::new(),
             allow: Vec::new(),
+            notify: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::leaf::{Flag, Host, Leaf, TlsChoice};
 use super::lower_going_live as going_live;
+use super::lower_notify;
 use super::lower_streams as streams;
 use super::raw::{self, XBaton};
 use super::schema;
@@ -126,6 +127,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         hooks: going_live::hooks(raw.hooks),
         basic_auth: raw.basic_auth.map(|users| users.0).unwrap_or_default(),
         allow: going_live::allow(raw.allow, context.path, problems),
+        notify: lower_notify::notify(raw.notify, context, problems),
     }
 }
 

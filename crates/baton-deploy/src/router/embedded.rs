@@ -13,18 +13,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::policy::Tls;
-use baton_compose::{AppName, Role};
+use baton_compose::{AppName, Color, Role};
 use baton_engine::engine::Address;
 use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters};
-use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
+use baton_proxy::{Certificate, EndWebSockets, Marks, Proxy, Route, RoutingTable};
 
 use tokio::sync::watch;
 
+use self::traffic::Ledger;
 use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
+use crate::release::ReleaseId;
 
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod wanted;
 
 /// After a cut, so long for the connections to be gone.
@@ -51,6 +54,8 @@ pub type WantedCertificates = BTreeMap<String, BTreeSet<AppName>>;
 struct State {
     /// Per instance and address: a restart at another address is another life.
     instances: HashMap<(InstanceId, SocketAddr), Arc<baton_proxy::Instance>>,
+    /// What all instances have counted, also those that are known no more.
+    ledger: Ledger,
     /// In the order in which they were published first; for forgetting the oldest.
     order: Vec<(InstanceId, SocketAddr)>,
     /// What a preview serves is none of the app's figures.
@@ -193,6 +198,18 @@ impl Embedded {
     }
 }
 
+/// What plain Compose made is adopted as blue `r0`.
+fn marks(instance: &Instance) -> Marks {
+    let color = instance
+        .slot
+        .as_ref()
+        .map_or(Color::Blue, |slot| slot.color);
+    Marks {
+        color: color.to_string().into(),
+        release: ReleaseId(instance.release.unwrap_or(0)).to_string().into(),
+    }
+}
+
 fn socket(address: Address) -> SocketAddr {
     SocketAddr::new(address.ip, address.port)
 }
@@ -207,12 +224,22 @@ impl State {
             self.instances.remove(&key);
         }
         let State {
-            instances, order, ..
+            instances,
+            order,
+            ledger,
+            ..
         } = self;
         let known = instances.entry(key.clone()).or_insert_with(|| {
             order.retain(|other| *other != key);
             order.push(key);
-            baton_proxy::Instance::new(instance.id.0.as_str(), socket(address), address.published)
+            let life = baton_proxy::Instance::marked(
+                instance.id.0.as_str(),
+                marks(instance),
+                socket(address),
+                address.published,
+            );
+            ledger.open(&life);
+            life
         });
         Some(Arc::clone(known))
     }
@@ -227,12 +254,20 @@ impl State {
             .map(|(_, counters)| counters)
     }
 
-    /// Those that have an address.
-    fn all(&mut self, instances: &[Instance]) -> Vec<Arc<baton_proxy::Instance>> {
-        instances
+    /// Those that have an address, which serve `wanted` from now on.
+    fn all(
+        &mut self,
+        wanted: &ServiceRoute,
+        instances: &[Instance],
+    ) -> Vec<Arc<baton_proxy::Instance>> {
+        let known = instances
             .iter()
-            .filter_map(|instance| self.instance(instance))
-            .collect()
+            .filter_map(|instance| self.instance(instance));
+        let known: Vec<_> = known.collect();
+        for life in &known {
+            self.ledger.belongs(life, &wanted.app, wanted.role);
+        }
+        known
     }
 
     /// Keeps figures of the latest ones that are gone, and all that still have requests.

@@ -94,6 +94,62 @@ pub struct InstanceFigures {
     pub streams: StreamFigures,
 }
 
+/// All that was counted since the daemon started, for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    pub sides: Vec<SideTraffic>,
+    /// An app's own and its preview's, apart.
+    pub services: Vec<ServiceTraffic>,
+    /// Baton's answers to requests that no app takes, from `1xx` to `5xx`.
+    pub unrouted: [u64; 5],
+}
+
+/// What the instances of one color have counted, also those that have ended.
+#[derive(Debug, Clone, Default)]
+pub struct SideTraffic {
+    pub app: String,
+    pub role: Role,
+    pub color: String,
+    /// What the app answered, from `1xx` to `5xx`.
+    pub answers: [u64; 5],
+    /// From a request's head to the head of its answer.
+    pub latency: Latency,
+    /// Of requests and answers.
+    pub body_bytes: u64,
+    /// Exchanges that broke after the request was sent.
+    pub broken: u64,
+    /// Connections that an instance did not take.
+    pub refused: u64,
+    /// Events of managed streams.
+    pub events: u64,
+    pub streams_cut: u64,
+    pub sessions_ended: u64,
+    /// Now.
+    pub in_flight: u64,
+    /// Open now; of a stream that hears both colors, one in each.
+    pub event_streams: u64,
+    /// Open now.
+    pub websockets: u64,
+}
+
+/// What the routes of one app have counted, whichever color served.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceTraffic {
+    pub app: String,
+    pub role: Role,
+    /// What Baton answered itself, from `1xx` to `5xx`.
+    pub own_answers: [u64; 5],
+    /// Requests that Baton could not bring to an end.
+    pub failed: u64,
+    pub held: u64,
+    /// Requests that wait now.
+    pub holding: u64,
+    /// Managed event streams that are open now.
+    pub streams: u64,
+    pub handed_over: u64,
+    pub reconnected: u64,
+}
+
 /// What became of event streams, WebSockets and sessions of an instance or a color.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

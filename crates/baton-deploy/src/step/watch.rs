@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 
 use super::vigil::Vigil;
 use super::{StepError, StepResult, Walk};
-use crate::error::DeployError;
 use crate::figures::{self, Answered, SideFigures};
 use crate::plan::StepName;
 use crate::release::Release;

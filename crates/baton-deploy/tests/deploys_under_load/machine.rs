@@ -275,6 +275,7 @@ fn project(version: &str, environment: &[(&str, &str)], keep_warm: Duration) -> 
             .map(|color| (color, Role::Live, rendering(color, version, environment)))
             .collect(),
         notices: Vec::new(),
+        origin: None,
     }
 }
 

@@ -122,6 +122,7 @@ impl Kept {
 
 fn request_of<'a>(head: &RequestHead<'a, '_>, resume: &'a Resume<'_>) -> Request<'a> {
     Request {
+        trace: None,
         method: head.method,
         target: resume.target.as_deref().unwrap_or(head.target),
         host: head.host,

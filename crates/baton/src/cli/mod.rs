@@ -7,6 +7,7 @@
 //! | [`dependencies`], [`difference`] | services without `x-baton`: how they stand, and what a change is |
 //! | [`fetch`] | pulling and building, where the user's login is |
 //! | [`follow`] | following a deploy, through Ctrl-C and a restart of the daemon |
+//! | [`origin`] | commit, author and pipeline, from the environment |
 //! | all others | one command each: its arguments, and `run` |
 
 mod app;
@@ -29,6 +30,7 @@ mod logs;
 mod maintenance;
 mod man;
 mod observe;
+mod origin;
 mod pause;
 mod project;
 mod promote;

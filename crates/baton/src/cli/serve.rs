@@ -10,7 +10,7 @@ use crate::daemon::settings::Typed;
 use crate::error::CliError;
 
 /// Runs the daemon in the foreground, until SIGTERM or Ctrl-C. The apps' instances outlive it. SIGHUP
-/// reads certificates again.
+/// reads certificates again, and opens the access log anew.
 ///
 /// Each option may also be a key of the configuration file (`http = "0.0.0.0:80"`,
 /// `trusted-proxy = ["10.0.0.0/8"]`). An option on the command line wins over its environment variable,
@@ -55,6 +55,30 @@ pub struct Serve {
         hide_env_values = true
     )]
     trusted_proxy: Vec<String>,
+    /// Answer `GET /metrics` for Prometheus here, such as 127.0.0.1:9180; plain HTTP, no password [default: off]
+    #[arg(
+        long,
+        env = "BATON_METRICS",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    metrics: Option<String>,
+    /// Write a JSON line for each request (`on`), or for one of N (`sampled:N`) [default: off]
+    #[arg(
+        long,
+        env = "BATON_ACCESS_LOG",
+        value_name = "WHICH",
+        hide_env_values = true
+    )]
+    access_log: Option<String>,
+    /// Where the access log is written; opened again at SIGHUP [default: standard output]
+    #[arg(
+        long,
+        env = "BATON_ACCESS_LOG_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    access_log_file: Option<PathBuf>,
     /// What carries traffic: embedded
     #[arg(
         long,
@@ -109,6 +133,9 @@ impl Serve {
             socket: global.socket.clone(),
             workers: self.workers,
             trusted_proxy: some(self.trusted_proxy),
+            metrics: self.metrics,
+            access_log: self.access_log,
+            access_log_file: self.access_log_file,
             router: self.router,
             dashboard: self.dashboard,
             acme_email: self.acme_email,

@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use baton_deploy::ControlPlane;
 use baton_deploy::router::Embedded;
-use baton_proxy::Proxy;
+use baton_deploy::telling::Listener;
+use baton_proxy::{AccessLog, Proxy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
@@ -30,10 +31,13 @@ use tokio::runtime::Runtime;
 
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
+use crate::access_log;
 use crate::acme::Acme;
 use crate::api::Api;
 use crate::api::peer::Peer;
 use crate::error::CliError;
+use crate::metrics::{self, deploys::Deploys};
+use crate::notify::Team;
 use crate::wire::DaemonInfo;
 
 /// How long requests in flight may take to end after SIGTERM, before they are cut. Nothing is accepted
@@ -57,13 +61,20 @@ pub fn run(typed: Typed, config: Option<&Path>) -> Result<(), CliError> {
     // Held until the very end: the next daemon may start only when this one does nothing any more.
     let _lock = lock::take(&settings.data)?;
     raise_file_limit();
-    let proxy = start_proxy(&settings)?;
+    let (mut writer, log) = match &settings.access_log {
+        Some(wanted) => access_log::Writer::start(wanted).map(|(w, log)| (Some(w), Some(log)))?,
+        None => (None, None),
+    };
+    let proxy = start_proxy(&settings, log)?;
     let control = runtime(CONTROL_THREADS, "baton-control")?;
-    let result = control.block_on(serve(settings, &proxy));
+    let result = control.block_on(serve(settings, &proxy, writer.as_ref()));
     // The control plane ends first, as if it were killed: the next one takes up what it was doing,
     // from the journal. Commands lose their connection and wait for that.
     control.shutdown_timeout(CONTROL_ENDS);
     runtime(1, "baton-stop")?.block_on(stop(&proxy))?;
+    if let Some(writer) = &mut writer {
+        writer.finish();
+    }
     result
 }
 
@@ -91,19 +102,24 @@ fn raise_file_limit() {
 
 /// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
 /// published: a client that comes right after a restart waits a moment instead of hearing 404.
-fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
+fn start_proxy(settings: &Settings, access_log: Option<AccessLog>) -> Result<Arc<Proxy>, CliError> {
     let started = Proxy::start_closed(baton_proxy::Settings {
         http: settings.http.clone(),
         https: settings.https.clone(),
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
+        access_log,
         ..baton_proxy::Settings::default()
     });
     started.map_err(|error| CliError::Other(error.to_string()))
 }
 
 /// The control plane and its API, until the daemon is asked to stop.
-async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
+async fn serve(
+    settings: Settings,
+    proxy: &Arc<Proxy>,
+    writer: Option<&access_log::Writer>,
+) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let router = Arc::new(Embedded::new(Arc::clone(proxy)));
     // Before anything is published: what is kept is served from the first handshake on.
@@ -112,14 +128,20 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
         None => None,
     };
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
-    let control = ControlPlane::open(baton_deploy::control::Settings {
+    // Bound before anything is served: an address that is taken ends the start.
+    let scraped = metrics::bind(settings.metrics).await?;
+    let deploys = Arc::new(Deploys::default());
+    let parts = baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
         router: Arc::clone(&router) as _,
         certificates: acme.clone().map(|acme| acme as _),
-    })
-    .await
-    .map_err(|error| CliError::Other(error.to_string()))?;
+    };
+    let team = Arc::new(Team::default());
+    let listeners: Vec<Arc<dyn Listener>> = vec![Arc::clone(&deploys) as _, Arc::clone(&team) as _];
+    let control = ControlPlane::open_heard(parts, listeners)
+        .await
+        .map_err(|error| CliError::Other(error.to_string()))?;
     in_time.abort();
     proxy.open();
     if let Some(acme) = acme {
@@ -128,6 +150,16 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
     announce(&settings, proxy);
+    if let Some(listener) = scraped {
+        let sources = metrics::Sources {
+            control: Arc::clone(&control),
+            router: Arc::clone(&router),
+            deploys,
+            team,
+            log: writer.map(access_log::Writer::counts).unwrap_or_default(),
+        };
+        tokio::spawn(metrics::serve(listener, sources));
+    }
 
     tokio::spawn(answer(
         listener,
@@ -136,6 +168,9 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     while signals.next().await == Asked::Reload {
         tell(&reloading());
         reload(&router).await;
+        if let Some(writer) = writer {
+            writer.reopen();
+        }
         tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);

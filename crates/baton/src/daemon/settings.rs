@@ -1,12 +1,14 @@
 //! What the daemon is started with: flag, then environment, then file, then default.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use crate::access_log;
 use crate::acme::settings::{AcmeSettings, DEFAULT_DIRECTORY};
 use crate::error::CliError;
 
@@ -16,13 +18,16 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 14] = [
     "http",
     "https",
     "data",
     "socket",
     "workers",
     "trusted-proxy",
+    "metrics",
+    "access-log",
+    "access-log-file",
     "router",
     "dashboard",
     "acme-email",
@@ -43,6 +48,9 @@ pub struct Typed {
     pub workers: Option<usize>,
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
+    pub metrics: Option<String>,
+    pub access_log: Option<String>,
+    pub access_log_file: Option<PathBuf>,
     pub router: Option<String>,
     pub dashboard: Option<String>,
     pub acme_email: Option<String>,
@@ -61,6 +69,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// None: no certificates are got.
     pub acme: Option<AcmeSettings>,
+    /// Where Prometheus is answered. None: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// None: no access log.
+    pub access_log: Option<access_log::Wanted>,
 }
 
 /// What the defaults depend on.
@@ -187,6 +199,9 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         socket: typed.socket.or(file.socket),
         workers: typed.workers.or(file.workers),
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
+        metrics: typed.metrics.or(file.metrics),
+        access_log: typed.access_log.or(file.access_log),
+        access_log_file: typed.access_log_file.or(file.access_log_file),
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
         acme_email: typed.acme_email.or(file.acme_email),
@@ -253,6 +268,11 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
         workers,
         trusted_proxies: networks(&trusted)?,
         acme,
+        access_log: access_log(typed.access_log.as_deref(), typed.access_log_file)?,
+        metrics: match typed.metrics {
+            Some(text) => addresses("metrics", &[text])?.first().copied(),
+            None => None,
+        },
     })
 }
 
@@ -292,6 +312,26 @@ fn acme(
         directory,
         ca: ca.map(absolute).transpose()?,
     }))
+}
+
+/// `off`, `on`, or `sampled:N`; a file alone means `on`.
+fn access_log(
+    said: Option<&str>,
+    file: Option<PathBuf>,
+) -> Result<Option<access_log::Wanted>, CliError> {
+    let said = said.unwrap_or(if file.is_some() { "on" } else { "off" });
+    let every = match said.strip_prefix("sampled:") {
+        Some(number) => number.parse().ok(),
+        None if said == "off" => return Ok(None),
+        None => (said == "on").then_some(NonZeroU32::MIN),
+    };
+    let every = every.ok_or_else(|| {
+        CliError::Usage(format!(
+            "--access-log: expected off, on, or sampled:N for one line in N requests; found {said:?}"
+        ))
+    })?;
+    let file = file.map(absolute).transpose()?;
+    Ok(Some(access_log::Wanted { every, file }))
 }
 
 /// What the design knows and this version does not build.
@@ -449,6 +489,10 @@ mod tests {
             @"--acme-directory and --acme-ca say whom to ask for certificates; --acme-email ADDRESS says that they are wanted");
         insta::assert_snapshot!(message(Typed { acme_email: Some("ops@example.com".into()), http: list("127.0.0.1:80"), ..Typed::default() }),
             @"--acme-email: certificates are of no use without an HTTPS listener; add --https 0.0.0.0:443");
+        insta::assert_snapshot!(message(Typed { access_log: Some("sampled:0".into()), ..Typed::default() }),
+            @r#"--access-log: expected off, on, or sampled:N for one line in N requests; found "sampled:0""#);
+        insta::assert_snapshot!(message(Typed { metrics: Some("9180".into()), ..Typed::default() }),
+            @r#"--metrics: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "9180""#);
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -458,7 +502,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email, acme-directory, acme-ca)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, access-log, access-log-file, router, dashboard, acme-email, acme-directory, acme-ca)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

@@ -70,20 +70,20 @@ impl Embedded {
             limits: limits(&policy.limits),
             max_wait: policy.max_wait,
             mode: if wanted.held { Mode::Hold } else { Mode::Serve },
-            instances: state.all(&wanted.instances),
+            instances: state.all(wanted, &wanted.instances),
             streams: policy.sse.iter().map(stream_rule).collect(),
             default_stream_mode: stream_mode(policy.default_stream_mode),
-            halves: state.all(&wanted.halves),
+            halves: state.all(wanted, &wanted.halves),
             sessions: policy.sessions.as_ref().map(|sessions| {
                 Arc::new(SessionRule {
                     cookie: sessions.cookie.as_str().into(),
                     keep: sessions.keep,
                 })
             }),
-            pinned: state.all(&wanted.pinned),
+            pinned: state.all(wanted, &wanted.pinned),
             split: wanted.split.as_ref().map(|split| {
                 Arc::new(baton_proxy::Split {
-                    instances: state.all(&split.instances),
+                    instances: state.all(wanted, &split.instances),
                     weight: split.weight.percent(),
                     release: split.release.to_string().into(),
                     header: split.header,

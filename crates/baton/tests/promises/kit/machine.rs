@@ -140,6 +140,11 @@ impl Machine {
         shell
     }
 
+    /// Of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
     fn assert_running(&mut self) {
         if let Some(status) = self
             .daemon

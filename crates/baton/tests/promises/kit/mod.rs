@@ -8,7 +8,9 @@ pub(crate) mod machine;
 pub(crate) mod pebble;
 pub(crate) mod private_engine;
 pub(crate) mod processes;
+pub(crate) mod receiver;
 pub(crate) mod redis;
+pub(crate) mod scrape;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
