@@ -18,6 +18,7 @@ use crate::routes::Routes;
 use crate::running::{RunningDeploy, Tail};
 use crate::store::Store;
 use crate::supervise::Supervision;
+use crate::traffic::Samples;
 
 /// An engine that does not answer a question in this time counts as hanging: the caller goes on
 /// without the answer. What changes something is never cut short (see [`Engine`]).
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     /// One candidate boots at a time on a machine.
     pub(crate) boots: Arc<Semaphore>,
     pub(crate) supervision: Supervision,
+    pub(crate) traffic: Samples,
     pub(crate) data: PathBuf,
     /// Held while `sessions` writes its file; whether that failed the last time.
     pub(crate) remembering: tokio::sync::Mutex<bool>,
@@ -56,6 +58,7 @@ impl Core {
             locks: Arc::default(),
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),
+            traffic: Samples::default(),
             data: settings.data,
             remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),

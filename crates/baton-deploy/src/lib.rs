@@ -31,6 +31,8 @@
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
+//! | [`token`] | who may use the API over TCP, and for what |
+//! | [`traffic`] | requests, errors, latency and streams of the last minutes |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
@@ -89,6 +91,8 @@ pub mod request;
 pub mod router;
 pub mod slots;
 pub mod status;
+pub mod token;
+pub mod traffic;
 
 pub use control::ControlPlane;
 pub use error::DeployError;

@@ -22,7 +22,9 @@ pub mod process;
 mod procfs;
 
 pub use docker::DockerEngine;
-pub use engine::{Engine, Once, OnceResult, Replicas, Shield, Slot, Start};
+pub use engine::{
+    Credentials, Engine, ImageTar, Once, OnceResult, Replicas, Shield, Slot, Start, WantedImage,
+};
 pub use error::EngineError;
 pub use event::EngineEvent;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, LogLine, Usage};

@@ -63,8 +63,40 @@ pub struct Serve {
         hide_env_values = true
     )]
     router: Option<String>,
-    #[arg(long, env = "BATON_DASHBOARD", value_name = "ADDRESS", hide = true)]
-    dashboard: Option<String>,
+    /// Serve the status page and the API here; several with commas. Anywhere but on loopback only with a certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard: Vec<String>,
+    /// Certificate of the page: a PEM chain, its own first
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_CERT",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_KEY",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_key: Option<PathBuf>,
+    /// A name that the page may be reached by; addresses and localhost always are
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_HOST",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard_host: Vec<String>,
     #[arg(long, env = "BATON_ACME_EMAIL", value_name = "ADDRESS", hide = true)]
     acme_email: Option<String>,
     /// Configuration file [default: /etc/baton/baton.toml where it exists]
@@ -88,7 +120,10 @@ impl Serve {
             workers: self.workers,
             trusted_proxy: some(self.trusted_proxy),
             router: self.router,
-            dashboard: self.dashboard,
+            dashboard: some(self.dashboard),
+            dashboard_cert: self.dashboard_cert,
+            dashboard_key: self.dashboard_key,
+            dashboard_host: some(self.dashboard_host),
             acme_email: self.acme_email,
         };
         daemon::run(typed, config.as_deref())

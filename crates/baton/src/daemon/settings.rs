@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use super::dashboard;
 use crate::error::CliError;
 
 /// Read when no other is named.
@@ -15,7 +16,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 12] = [
     "http",
     "https",
     "data",
@@ -24,6 +25,9 @@ const KEYS: [&str; 9] = [
     "trusted-proxy",
     "router",
     "dashboard",
+    "dashboard-cert",
+    "dashboard-key",
+    "dashboard-host",
     "acme-email",
 ];
 
@@ -41,7 +45,12 @@ pub struct Typed {
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
     pub router: Option<String>,
-    pub dashboard: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard: Option<Vec<String>>,
+    pub dashboard_cert: Option<PathBuf>,
+    pub dashboard_key: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard_host: Option<Vec<String>>,
     pub acme_email: Option<String>,
 }
 
@@ -54,6 +63,7 @@ pub struct Settings {
     pub socket: PathBuf,
     pub workers: usize,
     pub trusted_proxies: Vec<IpNet>,
+    pub dashboard: dashboard::Settings,
 }
 
 /// What the defaults depend on.
@@ -182,6 +192,9 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
+        dashboard_cert: typed.dashboard_cert.or(file.dashboard_cert),
+        dashboard_key: typed.dashboard_key.or(file.dashboard_key),
+        dashboard_host: typed.dashboard_host.or(file.dashboard_host),
         acme_email: typed.acme_email.or(file.acme_email),
     }
 }
@@ -218,6 +231,11 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     let trusted = typed
         .trusted_proxy
         .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
+    let dashboard = dashboard::Settings::new(
+        addresses("dashboard", typed.dashboard.as_deref().unwrap_or_default())?,
+        (typed.dashboard_cert, typed.dashboard_key),
+        typed.dashboard_host.unwrap_or_default(),
+    )?;
     let workers = typed.workers.unwrap_or(machine.cores);
     if workers == 0 {
         return Err(CliError::Usage(
@@ -237,6 +255,7 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
         },
         workers,
         trusted_proxies: networks(&trusted)?,
+        dashboard,
     })
 }
 
@@ -250,9 +269,6 @@ fn refuse_later(typed: &Typed) -> Result<(), CliError> {
                 "--router {other}: expected embedded"
             )));
         }
-    }
-    if typed.dashboard.is_some() {
-        return Err(CliError::NotYet("--dashboard".into()));
     }
     if typed.acme_email.is_some() {
         return Err(CliError::NotYet("--acme-email".into()));
@@ -390,8 +406,11 @@ mod tests {
             @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
         insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
             @"--router nginx: not supported yet");
-        insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
-            @"--dashboard: not supported yet");
+        insta::assert_snapshot!(message(Typed { dashboard: list("0.0.0.0:7070"), ..Typed::default() }),
+            @r"
+        --dashboard 0.0.0.0:7070: without TLS everybody on the way could read the tokens
+          give a certificate with --dashboard-cert and --dashboard-key, or listen on 127.0.0.1 and reach it through a tunnel or another server
+        ");
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -401,7 +420,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 
