@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// How Docker's own registry is called in its files.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+/// How the name of Docker's own registry ends in its files, and no other's does.
+const DOCKERS_OWN: &str = "/v1/";
 /// The user name that means that the secret is an identity token.
 const TOKEN_USER: &str = "<token>";
 
@@ -36,20 +36,22 @@ pub async fn login(reference: &str) -> Option<Credentials> {
         .await
         .ok()?;
     let config: Value = serde_json::from_str(&text).ok()?;
-    let registry = registry(reference);
+    let auths = config["auths"].as_object().cloned().unwrap_or_default();
+    let registry = match registry(reference) {
+        Some(registry) => registry,
+        None => auths.keys().find(|name| name.ends_with(DOCKERS_OWN))?,
+    };
     match helper(&config, registry) {
         Some(helper) => ask(helper, registry).await,
-        None => written(config["auths"].as_object()?, registry),
+        None => written(&auths, registry),
     }
 }
 
 /// `registry.example:5000` of `registry.example:5000/shop/api:1`; a first part without a dot, a port or
-/// the name localhost is no registry.
-fn registry(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => DOCKER_HUB,
-    }
+/// the name localhost is no registry, and Docker's own is meant: None.
+fn registry(reference: &str) -> Option<&str> {
+    let (first, _) = reference.split_once('/')?;
+    (first.contains(['.', ':']) || first == "localhost").then_some(first)
 }
 
 fn helper<'a>(config: &'a Value, registry: &str) -> Option<&'a str> {
@@ -132,11 +134,11 @@ mod tests {
     fn a_registry_is_what_docker_takes_for_one() {
         assert_eq!(
             registry("registry.example:5000/shop/api:1"),
-            "registry.example:5000"
+            Some("registry.example:5000")
         );
-        assert_eq!(registry("localhost/api"), "localhost");
-        for hub in ["api", "shop/api:1", "api:1"] {
-            assert_eq!(registry(hub), DOCKER_HUB, "{hub}");
+        assert_eq!(registry("localhost/api"), Some("localhost"));
+        for own in ["api", "shop/api:1", "api:1"] {
+            assert_eq!(registry(own), None, "{own}");
         }
     }
 
