@@ -14,7 +14,7 @@ function shape(name, attributes) {
 function ceiling(value, least) {
   if (value <= least) return least;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map(step => step * power).find(round => round >= value);
+  return [1, 1.5, 2, 3, 5, 7.5, 10].map(step => step * power).find(round => round >= value);
 }
 
 function path(samples, pick, from, top) {

@@ -23,7 +23,11 @@ function el(name, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(key, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value);
   }
-  element.append(...children.flat().filter(child => child !== null && child !== undefined && child !== false));
+  return fill(element, ...children);
+}
+
+function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter(child => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -270,7 +274,7 @@ class App {
     // Buttons stay while nothing about them changes, with whoever is about to press one.
     if (this.headKey === key) return;
     this.headKey = key;
-    this.head.replaceChildren(
+    fill(this.head,
       el("h2", {}, name), el("span", {class: "hosts"}, now.hosts.join(", ")), el("span", {class: "chip"}, say.strategy[now.strategy] ?? now.strategy),
       now.paused && el("span", {class: "chip warn"}, say.paused), now.maintenance && el("span", {class: "chip warn"}, say.maintenance),
       may && el("div", {class: "actions"},
@@ -347,8 +351,8 @@ class App {
     const {plan, result} = progress;
     const chip = result ? el("span", {class: `chip ${result.ok ? "" : "bad"}`}, progress.over || !result.ok ? say.ended : say.running)
       : el("span", {class: "chip warn"}, say.running);
-    const what = plan ? `${say.kinds[plan.kind] ?? plan.kind} · ${plan.release} → ${say[plan.to]}` : "";
-    this.deploy.replaceChildren(
+    const what = plan ? `${say.kinds[plan.kind] ?? plan.kind} · ${say.strategy[plan.strategy] ?? plan.strategy} · ${plan.release} → ${say[plan.to]}` : "";
+    fill(this.deploy,
       el("div", {class: "head"}, el("b", {}, say.deploy(progress.id)), what && el("span", {class: "soft"}, what), chip),
       el("ol", {class: "steps"}, (plan?.steps ?? []).map(step => {
         const at = progress.steps.get(step);
@@ -383,7 +387,7 @@ class App {
       (this.listed ?? []).map(release => el("tr", {}, cells([
         el("b", {}, release.release), release.color ? `${say[release.color]} (${say.roles[release.role]})` : "–", time(release.created_at),
         el("span", {class: "mono"}, release.image || "–"),
-        may && release.role !== "live" ? button(say.rollbackTo(release.release), () => rollback(this.name, release.release), "small") : "",
+        may && !["live", "candidate"].includes(release.role) ? button(say.rollbackTo(release.release), () => rollback(this.name, release.release), "small") : "",
       ])))));
     const kinds = ["", "", "number", "number", "number", "number", "number", "", ""];
     this.receipts.replaceChildren(el("summary", {}, `${say.receipts} (${this.proofs?.length ?? 0})`), table(
@@ -421,7 +425,7 @@ function render() {
 
 function renderEvents() {
   $("#events h2").textContent = say.events;
-  $("#events ol").replaceChildren(...events.slice().reverse().map(event => el("li", {},
+  fill($("#events ol"), events.slice().reverse().map(event => el("li", {},
     el("time", {}, time(event.at)), event.app && el("b", {}, event.app), el("p", {}, event.text))));
 }
 

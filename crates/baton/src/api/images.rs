@@ -6,8 +6,10 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
-use baton_engine::WantedImage;
+use baton_deploy::DeployError;
+use baton_engine::{EngineError, WantedImage};
 use futures_util::StreamExt;
+use http::StatusCode;
 use tokio::sync::mpsc;
 
 use super::{Api, ApiError, body, stream};
@@ -17,8 +19,15 @@ use crate::wire::{FetchLine, Loaded};
 pub(super) async fn load(State(api): State<Api>, archive: Body) -> Result<Json<Loaded>, ApiError> {
     let archive = archive.into_data_stream();
     let archive = archive.map(|chunk| chunk.map_err(std::io::Error::other));
-    let images = api.control.load_images(archive.boxed()).await?;
-    Ok(Json(Loaded { images }))
+    match api.control.load_images(archive.boxed()).await {
+        Ok(images) => Ok(Json(Loaded { images })),
+        // The engine is there, and did not like what it was given.
+        Err(error @ DeployError::Engine(EngineError::Other { .. })) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            format!("{error}\n  expected an archive as `docker save IMAGE` writes it"),
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `POST /v1/images/fetch`: JSON lines, the image or the reason last. A client that goes away ends it.

@@ -55,9 +55,7 @@ class Driver:
     def log_in(self, token):
         self.page.fill("#token", token)
         self.page.click("#login-go")
-        self.page.wait_for_function(
-            "document.querySelector('#login').hidden || document.querySelector('#login-wrong').textContent"
-        )
+        self.page.locator("#login[hidden], #login-wrong:not(:empty)").first.wait_for(state="attached")
         return self.page.text_content("#login-wrong")
 
     def click(self, selector, text):

@@ -1,21 +1,27 @@
 //! The status page in a real Chromium: readable on a phone and on a desk, by day and by night, in English
 //! and Korean, while a canary runs; and its buttons act. `BATON_SCREENSHOTS=FOLDER` keeps the pictures.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::kit::browser::Page;
-use crate::kit::machine::{PATIENCE, free_port, get};
+use crate::kit::machine::{PATIENCE, call, free_port};
 use crate::kit::{App, Engine, Machine, wait_for};
 
 /// Text that would act if it were not text.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
-/// Visitors until it is dropped.
-struct Visitors(Arc<AtomicBool>);
+/// Visitors until it is dropped, each time another client, and some that listen to events.
+struct Visitors {
+    stop: Arc<AtomicBool>,
+    _streams: Vec<TcpStream>,
+}
 
 impl Visitors {
     fn come(machine: &Machine, app: &App) -> Visitors {
@@ -24,20 +30,37 @@ impl Visitors {
             let (stop, address) = (Arc::clone(&stop), machine.http);
             let host = app.host().to_owned();
             std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
+                for visit in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let client = format!("Authorization: Visitor {number}-{visit}\r\n");
                     // One that fails shows in the page, too.
-                    let _ = get(address, &host, "/");
-                    std::thread::sleep(std::time::Duration::from_millis(15 + 10 * number));
+                    let _ = call(address, "GET", &host, "/", &client);
+                    std::thread::sleep(Duration::from_millis(20 + 10 * number));
                 }
             });
         }
-        Visitors(stop)
+        let listen = |number| {
+            let mut stream = TcpStream::connect(machine.http).unwrap();
+            write!(
+                stream,
+                "GET /sse/visitor-{number} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nAuthorization: Visitor {number}\r\n\r\n",
+                app.host()
+            )
+            .unwrap();
+            stream
+        };
+        Visitors {
+            stop,
+            _streams: (0..12).map(listen).collect(),
+        }
     }
 }
 
 impl Drop for Visitors {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -59,7 +82,7 @@ impl Scene {
                 "{ steps: [20, 50, 100], hold: 10m, min_requests: 20, gate: manual }",
             )
             .policy("max_wait", "30s")
-            .command_environment("GITHUB_ACTOR", HOSTILE);
+            .command_environment("GITHUB_ACTOR", "jiwoo");
         machine.deploy(&app, &[]);
         app.version("v2");
         machine.deploy(&app, &[]);
@@ -235,7 +258,16 @@ fn the_page_is_readable_everywhere_during_a_canary_and_its_buttons_act() {
         (scene.machine.answering_release(&scene.app) == "r1").then_some(())
     });
     scene.sees(".color .release", "r1");
+
+    // What somebody says of themselves is text, whatever it looks like.
+    let mut back = scene.machine.app_command(&scene.app, &["rollback"]);
+    let back = back.env("GITHUB_ACTOR", HOSTILE).output().unwrap();
+    assert!(back.status.success(), "{back:?}");
+    scene.sees(".events li", HOSTILE);
     let seen = scene.look();
     assert_eq!(seen["wrong"], json!([]), "{seen:#}");
-    assert_eq!(seen["title"], "Baton");
+    assert_eq!(
+        (&seen["title"], &seen["images"]),
+        (&json!("Baton"), &json!(0))
+    );
 }
