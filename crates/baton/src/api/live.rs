@@ -29,6 +29,13 @@ const FRESH: Duration = Duration::from_millis(900);
 /// Events of the past that a page begins with.
 const PAST: usize = 40;
 
+/// A status, and when it was asked for.
+#[derive(Debug)]
+pub(super) struct Seen {
+    at: Instant,
+    status: Arc<Status>,
+}
+
 /// `GET /v1/traffic`.
 pub(super) async fn traffic(
     State(api): State<Api>,
@@ -87,13 +94,16 @@ async fn tell(
 
 async fn status(api: &Api) -> Arc<Status> {
     let mut seen = api.seen.lock().await;
-    if let Some((at, status)) = &*seen
-        && at.elapsed() < FRESH
+    if let Some(seen) = &*seen
+        && seen.at.elapsed() < FRESH
     {
-        return Arc::clone(status);
+        return Arc::clone(&seen.status);
     }
     let status = Arc::new(api.control.status().await);
-    *seen = Some((Instant::now(), Arc::clone(&status)));
+    *seen = Some(Seen {
+        at: Instant::now(),
+        status: Arc::clone(&status),
+    });
     status
 }
 

@@ -29,7 +29,6 @@ mod tokens;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -38,7 +37,6 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use baton_compose::AppName;
 use baton_deploy::outcome::ExitCode;
-use baton_deploy::status::Status;
 use baton_deploy::{ControlPlane, DeployError};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -60,8 +58,8 @@ pub struct Api {
     fetched: Arc<Mutex<BTreeSet<i64>>>,
     /// Grows when a token is revoked.
     revoked: watch::Sender<u64>,
-    /// The status that pages share, and when it was asked for.
-    seen: Arc<tokio::sync::Mutex<Option<(Instant, Arc<Status>)>>>,
+    /// The status that pages share.
+    seen: Arc<tokio::sync::Mutex<Option<live::Seen>>>,
 }
 
 impl Api {
