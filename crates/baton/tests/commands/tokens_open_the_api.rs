@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -159,5 +158,4 @@ fn a_token_ends_with_its_time() {
     let past = stage.baton(&["token", "create", "--scope", "root"]);
     assert_eq!(past.code, 2, "{past:?}");
     assert!(past.err.contains("read, deploy or admin"), "{past:?}");
-    assert!(Duration::from_secs(2) < PATIENCE);
 }
