@@ -42,6 +42,8 @@ install_python_tools() {
 # Chromium from Debian, driven by PyPI's playwright, which needs no browser of its own then.
 install_browser() {
     install_packages chromium=chromium
+    # Korean glyphs, for the status page; fonts have no command to look for.
+    ls /usr/share/fonts/truetype/nanum >/dev/null 2>&1 || install_packages no-such-command=fonts-nanum
     "$tools/python/bin/python" -c 'import playwright' 2>/dev/null ||
         "$tools/python/bin/pip" install -q --disable-pip-version-check playwright || die "pip install playwright failed"
 }

@@ -12,7 +12,18 @@ use crate::rendering::Rendering;
 
 /// Who runs the instances of an app.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Default,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
@@ -170,7 +181,7 @@ pub enum Awaited {
 }
 
 /// One line of the plan about the user's file: `services.api.container_name: dropped, …`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Notice {
     /// Key path, e.g. `services.api.ports`.
     pub key: String,
@@ -182,7 +193,7 @@ pub struct Notice {
 pub type FetchedImages = BTreeMap<String, FetchedImage>;
 
 /// An image that is on the machine now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FetchedImage {
     /// `sha256:<64 hex>`: what the color runs.
     pub id: String,

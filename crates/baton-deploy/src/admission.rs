@@ -21,7 +21,7 @@ pub(crate) struct Admission {
 }
 
 /// `baton maintenance on`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Maintenance {
     /// HTML; None: Baton's own.
     pub page: Option<String>,

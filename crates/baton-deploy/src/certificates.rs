@@ -29,14 +29,16 @@ pub struct Uncertified {
 }
 
 /// One host, in `baton status --json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CertificateStatus {
     pub host: String,
     /// None: there is none.
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<String>")]
     pub not_after: Option<OffsetDateTime>,
     /// When it is renewed, or tried again.
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<String>")]
     pub next_renewal: Option<OffsetDateTime>,
     /// Why the last attempt failed; None when it did not.
     pub error: Option<String>,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_compose::project::{FetchedImages, Notice};
+use baton_compose::project::{FetchedImage, FetchedImages, Notice};
 use baton_compose::{AppName, Color, EngineKind};
-use baton_engine::{Engine, LogLine};
+use baton_engine::{Engine, ImageTar, LogLine, WantedImage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -25,6 +25,8 @@ use crate::slots::{SlotRole, Weight};
 use crate::status::Status;
 use crate::store::Store;
 use crate::telling::Listener;
+use crate::token::{self, NewToken, TokenInfo};
+use crate::traffic::{self, Traffic};
 use crate::work::Work;
 use crate::{app, launch, look, recover, sessions, supervise, unwell};
 
@@ -61,10 +63,11 @@ pub struct Running {
 }
 
 /// One line of `baton events`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     pub id: i64,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub at: time::OffsetDateTime,
     pub app: Option<AppName>,
     /// `deploy_started`, `switched`, `instance_exited`, …
@@ -85,7 +88,7 @@ pub struct Place {
 }
 
 /// What `baton check` and `--dry-run` show.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Check {
     pub plan: crate::plan::Plan,
     /// Keys of the file that Baton changed or dropped, and what it knows of the app beside.
@@ -126,6 +129,7 @@ impl ControlPlane {
         recover::unfinished(core).await?;
         core.spawn(unwell::look_after(Arc::clone(core)));
         core.spawn(sessions::look_after(Arc::clone(core)));
+        core.spawn(traffic::look_after(Arc::clone(core)));
         for (kind, engine) in &core.engines {
             core.spawn(supervise::follow(
                 Arc::clone(core),
@@ -163,6 +167,38 @@ impl ControlPlane {
             }
         };
         launch::launch(&self.core, app, work, request.wait_lock, request.by).await
+    }
+
+    /// The staged release goes live with the configuration that it was staged with; started again with
+    /// the live environment.
+    ///
+    /// # Errors
+    /// Nothing is staged; as [`ControlPlane::deploy`].
+    pub async fn promote(
+        self: &Arc<Self>,
+        app: &AppName,
+        by: Option<String>,
+    ) -> Result<Running, DeployError> {
+        self.core.known(app).await?;
+        let staged = self.core.store.staged(app).await?;
+        let release = match staged {
+            Some(id) => self.core.store.release(app, id).await?,
+            None => None,
+        };
+        let project = release.map(|release| release.project).ok_or_else(|| {
+            DeployError::Usage(format!(
+                "nothing of {app} is staged; `baton stage` puts a release on its preview hosts first"
+            ))
+        })?;
+        let request = DeployRequest {
+            project,
+            intent: Intent::Promote,
+            strategy: None,
+            force: true,
+            wait_lock: None,
+            by,
+        };
+        self.deploy(request).await
     }
 
     /// The command line has pulled or built; `Err` with its reason when that failed. Nothing when
@@ -370,5 +406,77 @@ impl ControlPlane {
     /// No such app; several and no name.
     pub async fn app(&self, name: Option<&str>) -> Result<AppName, DeployError> {
         app::named(&self.core, name).await
+    }
+
+    /// What each app answered in the last minutes; only samples after `after_ms` (milliseconds since
+    /// 1970).
+    #[must_use]
+    pub fn traffic(&self, after_ms: i64) -> Vec<Traffic> {
+        self.core.traffic.after(after_ms)
+    }
+
+    /// Makes a token; the text is returned here and never again.
+    ///
+    /// # Errors
+    /// Its name is taken or no name, it has expired already; the database cannot be written.
+    pub async fn create_token(
+        &self,
+        wanted: NewToken,
+        by: Option<&str>,
+    ) -> Result<(String, TokenInfo), DeployError> {
+        token::create(&self.core, wanted, by).await
+    }
+
+    /// All tokens, expired ones too, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, DeployError> {
+        self.core.store.tokens().await
+    }
+
+    /// Whose token this is; None when it is none, or has expired.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn verify_token(&self, text: &str) -> Result<Option<TokenInfo>, DeployError> {
+        token::verify(&self.core, text).await
+    }
+
+    /// Takes a token away, by its name or number.
+    ///
+    /// # Errors
+    /// No such token; the database cannot be written.
+    pub async fn revoke_token(
+        &self,
+        which: &str,
+        by: Option<&str>,
+    ) -> Result<TokenInfo, DeployError> {
+        token::revoke(&self.core, which, by).await
+    }
+
+    /// Gives the docker engine an archive of `docker save`; the names or IDs of its images.
+    ///
+    /// # Errors
+    /// The engine is not there, or cannot read the archive.
+    pub async fn load_images(&self, archive: ImageTar) -> Result<Vec<String>, DeployError> {
+        let engine = self.core.engine(EngineKind::Docker)?;
+        let images = engine.load_images(archive).await?;
+        let text = format!("images were loaded: {}", images.join(", "));
+        self.core.event(None, "images_loaded", text).await;
+        Ok(images)
+    }
+
+    /// Finds an image on this machine, or pulls it with the credentials given, which are kept nowhere.
+    ///
+    /// # Errors
+    /// The registry's own words; the engine is not there.
+    pub async fn fetch_image(
+        &self,
+        wanted: WantedImage,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, DeployError> {
+        let engine = self.core.engine(EngineKind::Docker)?;
+        Ok(engine.fetch_image(wanted, line).await?)
     }
 }

@@ -20,6 +20,7 @@ use crate::running::{RunningDeploy, Tail};
 use crate::store::Store;
 use crate::supervise::Supervision;
 use crate::telling::Listener;
+use crate::traffic::Samples;
 
 /// An engine that does not answer a question in this time counts as hanging: the caller goes on
 /// without the answer. What changes something is never cut short (see [`Engine`]).
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) supervision: Supervision,
     /// Told what deploys come to.
     pub(crate) listeners: Vec<Arc<dyn Listener>>,
+    pub(crate) traffic: Samples,
     pub(crate) data: PathBuf,
     /// Held while `sessions` writes its file; whether that failed the last time.
     pub(crate) remembering: tokio::sync::Mutex<bool>,
@@ -68,6 +70,7 @@ impl Core {
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),
             listeners,
+            traffic: Samples::default(),
             data: settings.data,
             remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),

@@ -33,6 +33,8 @@
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
 //! | [`telling`] | what deploys come to, for whoever listens |
+//! | [`token`] | who may use the API over TCP, and for what |
+//! | [`traffic`] | requests, errors, latency and streams of the last minutes |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
@@ -93,6 +95,8 @@ pub mod router;
 pub mod slots;
 pub mod status;
 pub mod telling;
+pub mod token;
+pub mod traffic;
 
 pub use control::ControlPlane;
 pub use error::DeployError;

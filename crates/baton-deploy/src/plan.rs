@@ -9,7 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::release::ReleaseId;
 
 /// A step, in the words of `--json`, the journal and the receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
     Preflight,
@@ -100,7 +112,7 @@ impl fmt::Display for StepName {
 
 /// The steps of one deploy in their order. The first ones, up to *watch* and what follows it, belong
 /// to the command (the *head*); the others to the daemon (the *tail*).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Plan {
     pub kind: DeployKind,
     pub strategy: Strategy,
@@ -136,7 +148,7 @@ impl Plan {
 }
 
 /// Which command wrote the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployKind {
     Deploy,

@@ -9,7 +9,7 @@ use crate::plan::{DeployKind, StepName, Strategy};
 use crate::release::ReleaseId;
 use crate::router::StreamFigures;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Receipt {
     pub deploy: i64,
     pub app: String,
@@ -25,8 +25,10 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub started_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub ended_at: OffsetDateTime,
     pub by: Option<String>,
     /// Figures between the deploy's start and the end of its tail.
@@ -57,7 +59,7 @@ pub struct Receipt {
 }
 
 /// The new release against the time before it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Watched {
     /// How long it was watched.
@@ -67,7 +69,9 @@ pub struct Watched {
 }
 
 /// Messages of Redis Streams that the old color had when the deploy switched (Streams.md §3).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct MessageFigures {
     /// Went to the new color, because the old one did not handle them.
@@ -80,7 +84,7 @@ pub struct MessageFigures {
     pub before: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepTime {
     pub step: StepName,
     pub ms: u64,

@@ -299,6 +299,25 @@ impl Routes {
         table.live.get(app).is_some_and(|live| live.beside.pinned)
     }
 
+    /// Every instance that requests or event streams of an app reach now, its preview's too.
+    pub(crate) async fn serving(&self) -> Vec<(AppName, Vec<Instance>)> {
+        let table = self.table.lock().await;
+        let of = |(app, live): (&AppName, &Live)| {
+            let canary = live.canary.iter().flat_map(|split| &split.instances);
+            let previewed = table.previews.get(app).into_iter();
+            let all = live.instances.iter().chain(&live.beside.instances);
+            let all = all.chain(canary);
+            let mut found: Vec<Instance> = Vec::new();
+            for instance in all.chain(previewed.flat_map(|previewed| &previewed.instances)) {
+                if found.iter().all(|known| known.id != instance.id) {
+                    found.push(instance.clone());
+                }
+            }
+            (app.clone(), found)
+        };
+        table.live.iter().map(of).collect()
+    }
+
     /// Would these be taken, in place of what `app` has now?
     pub(crate) async fn check(
         &self,

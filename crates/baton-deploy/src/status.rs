@@ -8,12 +8,12 @@ use crate::release::ReleaseId;
 use crate::router::StreamFigures;
 use crate::slots::{SlotRole, Weight};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Status {
     pub apps: Vec<AppStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AppStatus {
     pub name: String,
     pub strategy: Strategy,
@@ -33,7 +33,7 @@ pub struct AppStatus {
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunningDeploy {
     pub id: i64,
     pub step: StepName,
@@ -41,13 +41,13 @@ pub struct RunningDeploy {
     pub percent: u8,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Colors {
     pub blue: ColorStatus,
     pub green: ColorStatus,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ColorStatus {
     pub release: Option<ReleaseId>,
     pub image: Option<String>,
@@ -59,7 +59,7 @@ pub struct ColorStatus {
     pub instances: Vec<InstanceStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InstanceStatus {
     pub id: String,
     pub service: String,

@@ -6,8 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use baton_compose::project::FetchedImage;
 use baton_compose::rendering::Rendering;
 use baton_compose::{AppName, Color, Role};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
@@ -141,6 +145,20 @@ pub trait Engine: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Takes an archive of `docker save`; returns the names of its images, or the IDs of those without.
+    async fn load_images(&self, _archive: ImageTar) -> Result<Vec<String>, EngineError> {
+        Err(no_images())
+    }
+
+    /// Finds an image on this machine, or pulls it; lines about the pull go to `line` as they come.
+    async fn fetch_image(
+        &self,
+        _wanted: WantedImage,
+        _line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, EngineError> {
+        Err(no_images())
+    }
+
     /// What of this service [`Engine::prune_images`] would find.
     async fn kept_images(&self, _app: &AppName, _service: &str) -> Result<KeptImages, EngineError> {
         Ok(KeptImages::default())
@@ -256,6 +274,50 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// Address on which an app of this engine is reached from the daemon, for messages and tests.
     fn describe(&self) -> String;
+}
+
+fn no_images() -> EngineError {
+    EngineError::Other {
+        action: "images".to_owned(),
+        reason: "this engine has none".to_owned(),
+    }
+}
+
+/// An archive of images, as `docker save` writes it, plain or compressed.
+pub type ImageTar = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// An image that a deploy from elsewhere needs on this machine.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WantedImage {
+    /// `registry.example/shop/api:1.4`
+    pub reference: String,
+    /// Ask the registry even when an image of this name is here.
+    #[serde(default)]
+    pub always: bool,
+    /// Never ask a registry.
+    #[serde(default)]
+    pub never: bool,
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+}
+
+/// A login at a registry. Its `Debug` shows nothing of it.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Credentials {
+    /// Empty with a token.
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub password: String,
+    /// An identity token, in place of a password.
+    #[serde(default)]
+    pub identity_token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
 }
 
 /// The images that are kept of a service's releases, for a rollback.

@@ -24,7 +24,7 @@ pub mod process;
 mod procfs;
 
 pub use docker::DockerEngine;
-pub use engine::{Engine, Replicas, Shield, Slot, Start};
+pub use engine::{Credentials, Engine, ImageTar, Replicas, Shield, Slot, Start, WantedImage};
 pub use error::EngineError;
 pub use event::EngineEvent;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, LogLine, Usage};

@@ -25,9 +25,12 @@ pub enum CliError {
     /// The daemon answered with an error; its exit code is passed on.
     #[error("{message}")]
     Daemon { message: String, exit_code: u8 },
+    /// Nobody answers at the address that `BATON_HOST` names. Exit code 1.
+    #[error("the daemon at {place} cannot be reached: {reason}")]
+    Unreachable { place: String, reason: String },
     /// The connection ended before the answer did.
-    #[error("the connection to the daemon on {} was lost: {reason}", .socket.display())]
-    Lost { socket: PathBuf, reason: String },
+    #[error("the connection to the daemon on {place} was lost: {reason}")]
+    Lost { place: String, reason: String },
     /// A deploy, rollback or switch that ended otherwise than asked; it has been shown already.
     #[error("{}", .0.message)]
     Outcome(Box<Outcome>),
@@ -52,9 +55,10 @@ impl CliError {
             CliError::Outcome(outcome) => outcome.exit_code as u8,
             CliError::Interrupted(_) => INTERRUPTED,
             CliError::OutputClosed => 0,
-            CliError::NoDaemon { .. } | CliError::Lost { .. } | CliError::Other(_) => {
-                ExitCode::Error as u8
-            }
+            CliError::NoDaemon { .. }
+            | CliError::Unreachable { .. }
+            | CliError::Lost { .. }
+            | CliError::Other(_) => ExitCode::Error as u8,
         }
     }
 

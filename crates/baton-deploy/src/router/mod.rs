@@ -151,7 +151,9 @@ pub struct ServiceTraffic {
 }
 
 /// What became of event streams, WebSockets and sessions of an instance or a color.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct StreamFigures {
     /// Went on without this instance, unnoticed by the client.

@@ -17,12 +17,14 @@
 //! | `adopted` | what a plain container was started with, as a rendering |
 //! | `restarts` | counts what Baton itself started again |
 //! | `images` | tags the images of releases and prunes old ones |
+//! | `brought` | images that come through the API: an archive, or a pull for somebody elsewhere |
 //! | [`fetch`] | pull and build, for the command line |
 //!
 //! A container without Baton's labels is never touched, but one of a plain service that joins the
 //! live network, and one that was adopted (see `set_live`).
 
 mod adopted;
+mod brought;
 mod cgroup;
 mod cli;
 mod client;
@@ -54,6 +56,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use baton_compose::project::FetchedImage;
 use baton_compose::rendering::{ComposeModel, Rendering};
 use baton_compose::{AppName, Color, Role};
 use bollard::models::ContainerInspectResponse;
@@ -61,7 +64,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::client::{Client, call, failed, is_gone};
-use crate::engine::{HealthcheckResult, KeptImages};
+use crate::engine::{HealthcheckResult, ImageTar, KeptImages, WantedImage};
 use crate::{
     Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Once, OnceResult,
     Shield, Slot, Start, Usage,
@@ -364,6 +367,20 @@ impl Engine for DockerEngine {
     ) -> Result<Vec<String>, EngineError> {
         let client = self.inner.client().await?;
         images::prune(&client.docker, app, service, keep).await
+    }
+
+    async fn load_images(&self, archive: ImageTar) -> Result<Vec<String>, EngineError> {
+        let client = self.inner.client().await?;
+        brought::load(&client.docker, archive).await
+    }
+
+    async fn fetch_image(
+        &self,
+        wanted: WantedImage,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, EngineError> {
+        let client = self.inner.client().await?;
+        brought::fetch(&client.docker, wanted, line).await
     }
 
     async fn kept_images(&self, app: &AppName, service: &str) -> Result<KeptImages, EngineError> {

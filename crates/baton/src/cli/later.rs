@@ -13,8 +13,6 @@ pub enum Later {
     #[command(hide = true)]
     Import(Anything),
     #[command(hide = true)]
-    Load(Anything),
-    #[command(hide = true)]
     Upgrade(Anything),
 }
 
@@ -29,7 +27,6 @@ impl Later {
     fn parts(&self) -> (&'static str, &Anything) {
         match self {
             Later::Import(rest) => ("import", rest),
-            Later::Load(rest) => ("load", rest),
             Later::Upgrade(rest) => ("upgrade", rest),
         }
     }

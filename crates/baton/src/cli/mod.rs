@@ -5,7 +5,7 @@
 //! | [`app`] | which app a command means |
 //! | [`project`] | reading the user's files |
 //! | [`dependencies`], [`difference`] | services without `x-baton`: how they stand, and what a change is |
-//! | [`fetch`] | pulling and building, where the user's login is |
+//! | [`fetch`], [`registry`] | pulling and building, where the user's login is |
 //! | [`follow`] | following a deploy, through Ctrl-C and a restart of the daemon |
 //! | [`origin`] | commit, author and pipeline, from the environment |
 //! | all others | one command each: its arguments, and `run` |
@@ -26,15 +26,18 @@ mod follow;
 mod init;
 mod install;
 mod later;
+mod load;
 mod logs;
 mod maintenance;
 mod man;
 mod observe;
+mod openapi;
 mod origin;
 mod pause;
 mod project;
 mod promote;
 mod receipts;
+mod registry;
 mod releases;
 mod remove;
 mod resume;
@@ -44,6 +47,7 @@ mod serve;
 mod stage;
 mod status;
 mod switch;
+mod token;
 mod uninstall;
 
 use std::ffi::OsString;
@@ -52,7 +56,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::client::Client;
+use crate::client::{Client, Place};
 use crate::daemon::settings::default_socket;
 use crate::error::CliError;
 use crate::show::Out;
@@ -97,7 +101,10 @@ pub struct Global {
 
 impl Global {
     fn client(&self) -> Client {
-        Client::new(self.socket.clone().unwrap_or_else(default_socket))
+        match Place::from_environment() {
+            Some(place) => Client::at(place),
+            None => Client::new(self.socket.clone().unwrap_or_else(default_socket)),
+        }
     }
 
     fn out(&self) -> Out {
@@ -141,6 +148,10 @@ enum Command {
     Resume(resume::Resume),
     /// Answer every request with a page, or end that
     Maintenance(maintenance::MaintenanceCommand),
+    /// Take an image from an archive of `docker save`
+    Load(load::Load),
+    /// Tokens for the page and the API over TCP
+    Token(token::Token),
     /// Take an app away: drain it, stop it, forget it
     Remove(remove::Remove),
     /// Run the daemon: proxy, control plane and control socket
@@ -157,6 +168,9 @@ enum Command {
     Demo(demo::Demo),
     /// Print the JSON Schema of `x-baton`, for editors
     Schema(schema::Schema),
+    /// Print the OpenAPI document of the daemon's API
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Write the manual pages
@@ -203,6 +217,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(command) => return command.run(&global),
         Command::Completions(command) => return command.run(),
         Command::Schema(command) => return command.run(global.out()),
+        Command::OpenApi(command) => return command.run(global.out()),
         Command::Man(command) => return command.run(global.out()),
         Command::Init(command) => return command.run(&global),
         Command::Later(command) => return Err(command.refuse()),
@@ -232,6 +247,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Resume(command) => command.run(&global).await,
             Command::Maintenance(command) => command.run(&global).await,
             Command::Remove(command) => command.run(&global).await,
+            Command::Load(command) => command.run(&global).await,
+            Command::Token(command) => command.run(&global).await,
             Command::Install(command) => command.run(&global).await,
             Command::Uninstall(command) => command.run(&global).await,
             Command::Doctor(command) => command.run(&global).await,
@@ -239,6 +256,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Serve(_)
             | Command::Completions(_)
             | Command::Schema(_)
+            | Command::OpenApi(_)
             | Command::Man(_)
             | Command::Init(_)
             | Command::Later(_) => Ok(()),

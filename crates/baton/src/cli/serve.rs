@@ -87,8 +87,40 @@ pub struct Serve {
         hide_env_values = true
     )]
     router: Option<String>,
-    #[arg(long, env = "BATON_DASHBOARD", value_name = "ADDRESS", hide = true)]
-    dashboard: Option<String>,
+    /// Serve the status page and the API here; several with commas. Anywhere but on loopback only with a certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard: Vec<String>,
+    /// Certificate of the page: a PEM chain, its own first
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_CERT",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_KEY",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_key: Option<PathBuf>,
+    /// A name that the page may be reached by; addresses and localhost always are
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_HOST",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard_host: Vec<String>,
     /// Get certificates for `tls: auto`, in the name of this address [default: none are got]
     #[arg(
         long,
@@ -137,7 +169,10 @@ impl Serve {
             access_log: self.access_log,
             access_log_file: self.access_log_file,
             router: self.router,
-            dashboard: self.dashboard,
+            dashboard: some(self.dashboard),
+            dashboard_cert: self.dashboard_cert,
+            dashboard_key: self.dashboard_key,
+            dashboard_host: some(self.dashboard_host),
             acme_email: self.acme_email,
             acme_directory: self.acme_directory,
             acme_ca: self.acme_ca,

@@ -6,9 +6,11 @@
 //! | [`log`] | the log on standard error |
 //! | [`lock`] | one daemon a data folder |
 //! | [`socket`] | the control socket |
+//! | [`dashboard`] | the status page and the API over TCP |
 //! | [`engines`] | docker and process, whichever this machine has |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
 
+pub mod dashboard;
 mod engines;
 mod lock;
 mod log;
@@ -29,11 +31,13 @@ use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 
+use self::dashboard::Dashboard;
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
 use crate::access_log;
 use crate::acme::Acme;
 use crate::api::Api;
+use crate::api::door::Names;
 use crate::api::peer::Peer;
 use crate::error::CliError;
 use crate::metrics::{self, deploys::Deploys};
@@ -130,6 +134,7 @@ async fn serve(
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
     // Bound before anything is served: an address that is taken ends the start.
     let scraped = metrics::bind(settings.metrics).await?;
+    let dashboard = Dashboard::bind(&settings.dashboard).await?;
     let deploys = Arc::new(Deploys::default());
     let parts = baton_deploy::control::Settings {
         data: settings.data.clone(),
@@ -149,7 +154,6 @@ async fn serve(
     }
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
-    announce(&settings, proxy);
     if let Some(listener) = scraped {
         let sources = metrics::Sources {
             control: Arc::clone(&control),
@@ -160,16 +164,24 @@ async fn serve(
         };
         tokio::spawn(metrics::serve(listener, sources));
     }
+    let tls = dashboard.tls();
+    let info = info(proxy, &dashboard);
+    announce(&settings, &info);
 
-    tokio::spawn(answer(
-        listener,
-        Api::new(Arc::clone(&control), info(proxy)),
-    ));
+    let api = Api::new(Arc::clone(&control), info);
+    dashboard.serve(
+        &api.clone()
+            .on_network(Names::new(&settings.dashboard.names)),
+    );
+    tokio::spawn(answer(listener, api));
     while signals.next().await == Asked::Reload {
         tell(&reloading());
         reload(&router).await;
         if let Some(writer) = writer {
             writer.reopen();
+        }
+        if let Some(tls) = &tls {
+            tls.reload();
         }
         tell(&[NotifyState::Ready]);
     }
@@ -197,19 +209,22 @@ async fn stop(proxy: &Proxy) -> Result<(), CliError> {
 }
 
 async fn answer(listener: UnixListener, api: Api) {
-    let service = api.router().into_make_service_with_connect_info::<Peer>();
+    let service = api
+        .on_socket()
+        .into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, service).await {
         // The proxy goes on without commands.
         tracing::error!(%error, "the control socket is gone");
     }
 }
 
-fn info(proxy: &Proxy) -> DaemonInfo {
+fn info(proxy: &Proxy, dashboard: &Dashboard) -> DaemonInfo {
     DaemonInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         http: proxy.http_addrs().to_vec(),
         https: proxy.https_addrs().to_vec(),
+        dashboard: dashboard.addresses.clone(),
     }
 }
 
@@ -221,14 +236,15 @@ async fn reload(router: &Embedded) {
     }
 }
 
-fn announce(settings: &Settings, proxy: &Proxy) {
+fn announce(settings: &Settings, info: &DaemonInfo) {
     let list = |addresses: &[std::net::SocketAddr]| {
         let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         list.join(", ")
     };
     tracing::info!(
-        http = list(proxy.http_addrs()),
-        https = list(proxy.https_addrs()),
+        http = list(&info.http),
+        https = list(&info.https),
+        dashboard = list(&info.dashboard),
         socket = %settings.socket.display(),
         data = %settings.data.display(),
         version = env!("CARGO_PKG_VERSION"),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use super::dashboard;
 use crate::access_log;
 use crate::acme::settings::{AcmeSettings, DEFAULT_DIRECTORY};
 use crate::error::CliError;
@@ -18,7 +19,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "http",
     "https",
     "data",
@@ -30,6 +31,9 @@ const KEYS: [&str; 14] = [
     "access-log-file",
     "router",
     "dashboard",
+    "dashboard-cert",
+    "dashboard-key",
+    "dashboard-host",
     "acme-email",
     "acme-directory",
     "acme-ca",
@@ -52,7 +56,12 @@ pub struct Typed {
     pub access_log: Option<String>,
     pub access_log_file: Option<PathBuf>,
     pub router: Option<String>,
-    pub dashboard: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard: Option<Vec<String>>,
+    pub dashboard_cert: Option<PathBuf>,
+    pub dashboard_key: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard_host: Option<Vec<String>>,
     pub acme_email: Option<String>,
     pub acme_directory: Option<String>,
     pub acme_ca: Option<PathBuf>,
@@ -73,6 +82,7 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// None: no access log.
     pub access_log: Option<access_log::Wanted>,
+    pub dashboard: dashboard::Settings,
 }
 
 /// What the defaults depend on.
@@ -204,6 +214,9 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         access_log_file: typed.access_log_file.or(file.access_log_file),
         router: typed.router.or(file.router),
         dashboard: typed.dashboard.or(file.dashboard),
+        dashboard_cert: typed.dashboard_cert.or(file.dashboard_cert),
+        dashboard_key: typed.dashboard_key.or(file.dashboard_key),
+        dashboard_host: typed.dashboard_host.or(file.dashboard_host),
         acme_email: typed.acme_email.or(file.acme_email),
         acme_directory: typed.acme_directory.or(file.acme_directory),
         acme_ca: typed.acme_ca.or(file.acme_ca),
@@ -248,6 +261,11 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     let trusted = typed
         .trusted_proxy
         .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
+    let dashboard = dashboard::Settings::new(
+        addresses("dashboard", typed.dashboard.as_deref().unwrap_or_default())?,
+        (typed.dashboard_cert, typed.dashboard_key),
+        typed.dashboard_host.unwrap_or_default(),
+    )?;
     let workers = typed.workers.unwrap_or(machine.cores);
     if workers == 0 {
         return Err(CliError::Usage(
@@ -273,6 +291,7 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             Some(text) => addresses("metrics", &[text])?.first().copied(),
             None => None,
         },
+        dashboard,
     })
 }
 
@@ -344,9 +363,6 @@ fn refuse_later(typed: &Typed) -> Result<(), CliError> {
                 "--router {other}: expected embedded"
             )));
         }
-    }
-    if typed.dashboard.is_some() {
-        return Err(CliError::NotYet("--dashboard".into()));
     }
     Ok(())
 }
@@ -481,8 +497,6 @@ mod tests {
             @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
         insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
             @"--router nginx: not supported yet");
-        insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
-            @"--dashboard: not supported yet");
         insta::assert_snapshot!(message(Typed { acme_email: Some("ops".into()), ..Typed::default() }),
             @r#"--acme-email: expected an address such as ops@example.com, found "ops""#);
         insta::assert_snapshot!(message(Typed { acme_ca: Some("ca.pem".into()), ..Typed::default() }),
@@ -493,6 +507,11 @@ mod tests {
             @r#"--access-log: expected off, on, or sampled:N for one line in N requests; found "sampled:0""#);
         insta::assert_snapshot!(message(Typed { metrics: Some("9180".into()), ..Typed::default() }),
             @r#"--metrics: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "9180""#);
+        insta::assert_snapshot!(message(Typed { dashboard: list("0.0.0.0:7070"), ..Typed::default() }),
+            @r"
+        --dashboard 0.0.0.0:7070: without TLS everybody on the way could read the tokens
+          give a certificate with --dashboard-cert and --dashboard-key, or listen on 127.0.0.1 and reach it through a tunnel or another server
+        ");
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -502,7 +521,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, access-log, access-log-file, router, dashboard, acme-email, acme-directory, acme-ca)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, access-log, access-log-file, router, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email, acme-directory, acme-ca)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use crate::daemon_killed_at_every_step::processes_of;
 use crate::kit::app::docker;
 use crate::kit::machine::PATIENCE;
+use crate::kit::processes;
 use crate::kit::{App, Engine, Machine, wait_for};
 
 /// An app whose migration writes `RELEASE ROLE DB_URL` to the file that is returned.
@@ -47,7 +47,7 @@ fn assert_only_live(machine: &Machine, app: &App) {
         Engine::Docker => docker(&["ps", "-q", "--filter", &label])
             .split_whitespace()
             .count(),
-        Engine::Process => processes_of(app.name()),
+        Engine::Process => processes::of_app(app.name(), None).len(),
     };
     assert_eq!(running, 1, "{}", machine.app_status(app));
 }
