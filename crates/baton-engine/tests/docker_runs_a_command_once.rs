@@ -148,10 +148,9 @@ async fn its_time_is_limited() {
     let result = run(both, &rendering, &["/testapp", "migrate"], limit, &drop).await;
     let result = result.expect("a result");
     assert!(result.timed_out, "{result:?}");
-    assert_eq!(
-        result.log.first().map(String::as_str),
-        Some("migrating: step 1 of 3")
-    );
+    // On a busy machine it may not have come so far.
+    let first = result.log.first();
+    assert!(first.is_none_or(|line| line == "migrating: step 1 of 3"));
     assert_eq!(containers(&app), [""; 0]);
 }
 

@@ -3,10 +3,10 @@
 
 use crate::kit::{App, Engine, Machine};
 
-/// Each hook writes its name and what it was told to `hooks.log`, beside the compose file.
+/// Each hook writes its name and what it was told to `hooks.log`, beside the compose file. A `$` that the
+/// shell is to see is written `$$` in a compose file.
 fn hook(name: &str, end: &str) -> String {
-    let told =
-        "$BATON_RELEASE $BATON_COLOR ${BATON_OLD_RELEASE:--} ${BATON_OLD_COLOR:--} $BATON_STRATEGY";
+    let told = "$$BATON_RELEASE $$BATON_COLOR $${BATON_OLD_RELEASE:--} $${BATON_OLD_COLOR:--} $$BATON_STRATEGY";
     format!("{name}: [[sh, -c, \"echo {name} {told} >> hooks.log; echo said by {name}; {end}\"]]")
 }
 
