@@ -206,6 +206,7 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
         findings.refusals.extend(findings.short_of_memory.take());
     }
     let mut refusals = findings.refusals;
+    refusals.extend(planning::beyond_the_router(core, &planned.plan));
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {
             format!("{app} is being removed")

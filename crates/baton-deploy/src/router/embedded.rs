@@ -19,7 +19,9 @@ use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters};
 use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
 
-use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
+use super::{
+    Figures, InstanceFigures, RouteConflict, RouteError, Router, ServiceRoute, StreamFigures,
+};
 
 #[cfg(test)]
 mod tests;
@@ -220,7 +222,7 @@ fn conflict(conflict: &route::Conflict, routes: &[ServiceRoute]) -> RouteConflic
 
 #[async_trait]
 impl Router for Embedded {
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         let mut state = self.state();
         let before = self.proxy.table();
         let built: Vec<_> = routes
@@ -265,7 +267,7 @@ impl Router for Embedded {
         Ok(())
     }
 
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         // Instances decide nothing here, and none must be made.
         let mut scratch = State::default();
         let bare = routes.iter().map(|wanted| ServiceRoute {
@@ -280,7 +282,7 @@ impl Router for Embedded {
             .collect();
         RoutingTable::new(built)
             .map(drop)
-            .map_err(|error| conflict(&error, routes))
+            .map_err(|error| conflict(&error, routes).into())
     }
 
     fn figures(&self, app: &AppName) -> Figures {

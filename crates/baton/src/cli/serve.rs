@@ -55,7 +55,7 @@ pub struct Serve {
         hide_env_values = true
     )]
     trusted_proxy: Vec<String>,
-    /// What carries traffic: embedded
+    /// What carries traffic: embedded, or an nginx that is already there
     #[arg(
         long,
         env = "BATON_ROUTER",
@@ -63,6 +63,38 @@ pub struct Serve {
         hide_env_values = true
     )]
     router: Option<String>,
+    /// File that Baton writes and nginx includes in its http block [default: /etc/nginx/conf.d/baton.conf]
+    #[arg(
+        long,
+        env = "BATON_NGINX_INCLUDE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    nginx_include: Option<PathBuf>,
+    /// How nginx is called, before -t and -s reload; words, no shell [default: nginx]
+    #[arg(
+        long,
+        env = "BATON_NGINX_COMMAND",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_command: Option<String>,
+    /// How nginx is reloaded; words, no shell [default: the command with -s reload]
+    #[arg(
+        long,
+        env = "BATON_NGINX_RELOAD",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_reload: Option<String>,
+    /// Where nginx tells Baton, and nobody else, which configuration it follows [default: 127.0.0.1:7079]
+    #[arg(
+        long,
+        env = "BATON_NGINX_CHECK",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    nginx_check: Option<String>,
     #[arg(long, env = "BATON_DASHBOARD", value_name = "ADDRESS", hide = true)]
     dashboard: Option<String>,
     #[arg(long, env = "BATON_ACME_EMAIL", value_name = "ADDRESS", hide = true)]
@@ -88,6 +120,10 @@ impl Serve {
             workers: self.workers,
             trusted_proxy: some(self.trusted_proxy),
             router: self.router,
+            nginx_include: self.nginx_include,
+            nginx_command: self.nginx_command,
+            nginx_reload: self.nginx_reload,
+            nginx_check: self.nginx_check,
             dashboard: self.dashboard,
             acme_email: self.acme_email,
         };

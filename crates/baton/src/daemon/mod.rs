@@ -7,11 +7,13 @@
 //! | [`lock`] | one daemon a data folder |
 //! | [`socket`] | the control socket |
 //! | [`engines`] | docker and process, whichever this machine has |
+//! | [`router`] | what carries traffic |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
 
 mod engines;
 mod lock;
 mod log;
+mod router;
 pub mod settings;
 mod signals;
 mod socket;
@@ -21,13 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_deploy::ControlPlane;
-use baton_deploy::router::Embedded;
 use baton_proxy::Proxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 
+use self::router::Carrier;
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
 use crate::api::Api;
@@ -104,12 +106,12 @@ fn start_proxy(settings: &Settings) -> Result<Arc<Proxy>, CliError> {
 /// The control plane and its API, until the daemon is asked to stop.
 async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let router = Arc::new(Embedded::new(Arc::clone(proxy)));
+    let carrier = Carrier::start(&settings.router, proxy)?;
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
     let control = ControlPlane::open(baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
-        router: Arc::clone(&router) as _,
+        router: carrier.router(),
     })
     .await
     .map_err(|error| CliError::Other(error.to_string()))?;
@@ -125,7 +127,7 @@ async fn serve(settings: Settings, proxy: &Arc<Proxy>) -> Result<(), CliError> {
     ));
     while signals.next().await == Asked::Reload {
         tell(&reloading());
-        reload(&router).await;
+        carrier.reload().await;
         tell(&[NotifyState::Ready]);
     }
     tell(&[NotifyState::Stopping]);
@@ -165,14 +167,6 @@ fn info(proxy: &Proxy) -> DaemonInfo {
         pid: std::process::id(),
         http: proxy.http_addrs().to_vec(),
         https: proxy.https_addrs().to_vec(),
-    }
-}
-
-/// Certificates are read again; a file that cannot be used leaves the old one in place.
-async fn reload(router: &Embedded) {
-    match router.reload_certificates().await {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!(%error, "certificates stay as they were"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use baton_deploy::router::NginxSettings;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
@@ -15,7 +16,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 13] = [
     "http",
     "https",
     "data",
@@ -23,6 +24,10 @@ const KEYS: [&str; 9] = [
     "workers",
     "trusted-proxy",
     "router",
+    "nginx-include",
+    "nginx-command",
+    "nginx-reload",
+    "nginx-check",
     "dashboard",
     "acme-email",
 ];
@@ -41,6 +46,10 @@ pub struct Typed {
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
     pub router: Option<String>,
+    pub nginx_include: Option<PathBuf>,
+    pub nginx_command: Option<String>,
+    pub nginx_reload: Option<String>,
+    pub nginx_check: Option<String>,
     pub dashboard: Option<String>,
     pub acme_email: Option<String>,
 }
@@ -54,6 +63,15 @@ pub struct Settings {
     pub socket: PathBuf,
     pub workers: usize,
     pub trusted_proxies: Vec<IpNet>,
+    pub router: RouterChoice,
+}
+
+/// What carries traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouterChoice {
+    Embedded,
+    /// Baton listens nowhere.
+    Nginx(NginxSettings),
 }
 
 /// What the defaults depend on.
@@ -181,6 +199,10 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         workers: typed.workers.or(file.workers),
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
         router: typed.router.or(file.router),
+        nginx_include: typed.nginx_include.or(file.nginx_include),
+        nginx_command: typed.nginx_command.or(file.nginx_command),
+        nginx_reload: typed.nginx_reload.or(file.nginx_reload),
+        nginx_check: typed.nginx_check.or(file.nginx_check),
         dashboard: typed.dashboard.or(file.dashboard),
         acme_email: typed.acme_email.or(file.acme_email),
     }
@@ -188,6 +210,10 @@ fn merge(typed: Typed, file: Typed) -> Typed {
 
 fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     refuse_later(&typed)?;
+    let router = router(&typed)?;
+    if let RouterChoice::Nginx(_) = router {
+        return behind_nginx(typed, machine, router);
+    }
     let (http_port, https_port) = if machine.root {
         (80, 443)
     } else {
@@ -196,12 +222,12 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     // Naming a place for plain traffic only is what one does behind another server that has port
     // 443 itself.
     let named = typed.http.is_some();
-    let http = match typed.http {
-        Some(list) => addresses("http", &list)?,
+    let http = match &typed.http {
+        Some(list) => addresses("http", list)?,
         None => vec![machine.any(http_port)],
     };
-    let https = match typed.https {
-        Some(list) => addresses("https", &list)?,
+    let https = match &typed.https {
+        Some(list) => addresses("https", list)?,
         None if named => Vec::new(),
         None => vec![machine.any(https_port)],
     };
@@ -210,13 +236,9 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             "neither --http nor --https names an address: there is nothing to listen on".into(),
         ));
     }
-    let homeless = |what: &str| {
-        CliError::Usage(format!(
-            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
-        ))
-    };
     let trusted = typed
         .trusted_proxy
+        .clone()
         .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
     let workers = typed.workers.unwrap_or(machine.cores);
     if workers == 0 {
@@ -224,33 +246,119 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             "--workers 0: the proxy needs one thread at least".into(),
         ));
     }
+    let (data, socket) = folders(typed, machine)?;
     Ok(Settings {
         http,
         https,
-        data: match typed.data.or_else(|| machine.data()) {
-            Some(data) => absolute(data)?,
-            None => return Err(homeless("data")),
-        },
-        socket: match typed.socket.or_else(|| machine.socket()) {
-            Some(socket) => absolute(socket)?,
-            None => return Err(homeless("socket")),
-        },
+        data,
+        socket,
         workers,
         trusted_proxies: networks(&trusted)?,
+        router,
     })
+}
+
+fn folders(typed: Typed, machine: &Machine) -> Result<(PathBuf, PathBuf), CliError> {
+    let homeless = |what: &str| {
+        CliError::Usage(format!(
+            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
+        ))
+    };
+    let data = typed.data.or_else(|| machine.data());
+    let socket = typed.socket.or_else(|| machine.socket());
+    Ok((
+        absolute(data.ok_or_else(|| homeless("data"))?)?,
+        absolute(socket.ok_or_else(|| homeless("socket"))?)?,
+    ))
+}
+
+/// Nginx listens, and Baton's own proxy nowhere.
+fn behind_nginx(
+    typed: Typed,
+    machine: &Machine,
+    router: RouterChoice,
+) -> Result<Settings, CliError> {
+    let off = |list: &Option<Vec<String>>| {
+        list.as_ref()
+            .is_none_or(|list| list.iter().all(|word| word == "off"))
+    };
+    let proxied = [
+        ("http", off(&typed.http)),
+        ("https", off(&typed.https)),
+        ("workers", typed.workers.is_none()),
+        ("trusted-proxy", typed.trusted_proxy.is_none()),
+    ];
+    if let Some((flag, _)) = proxied.into_iter().find(|(_, off)| !off) {
+        return Err(CliError::Usage(format!(
+            "--{flag} with --router nginx: nginx listens and forwards, Baton does not; take --{flag} out, or use --router embedded"
+        )));
+    }
+    let (data, socket) = folders(typed, machine)?;
+    Ok(Settings {
+        http: Vec::new(),
+        https: Vec::new(),
+        data,
+        socket,
+        workers: 1,
+        trusted_proxies: Vec::new(),
+        router,
+    })
+}
+
+fn router(typed: &Typed) -> Result<RouterChoice, CliError> {
+    let embedded = match typed.router.as_deref() {
+        None | Some("embedded") => true,
+        Some("nginx") => false,
+        Some(other) => {
+            return Err(CliError::Usage(format!(
+                "--router {other}: expected embedded or nginx"
+            )));
+        }
+    };
+    if embedded {
+        let named = [
+            ("nginx-include", typed.nginx_include.is_some()),
+            ("nginx-command", typed.nginx_command.is_some()),
+            ("nginx-reload", typed.nginx_reload.is_some()),
+            ("nginx-check", typed.nginx_check.is_some()),
+        ];
+        return match named.into_iter().find(|(_, named)| *named) {
+            Some((flag, _)) => Err(CliError::Usage(format!(
+                "--{flag} is for --router nginx, and --router is embedded"
+            ))),
+            None => Ok(RouterChoice::Embedded),
+        };
+    }
+    let words = |flag: &str, text: &str| {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Err(CliError::Usage(format!("--{flag}: expected a command")));
+        }
+        Ok(words)
+    };
+    let include = typed.nginx_include.clone();
+    let check = typed.nginx_check.as_deref().unwrap_or("127.0.0.1:7079");
+    Ok(RouterChoice::Nginx(NginxSettings {
+        include: absolute(include.unwrap_or_else(|| "/etc/nginx/conf.d/baton.conf".into()))?,
+        command: words(
+            "nginx-command",
+            typed.nginx_command.as_deref().unwrap_or("nginx"),
+        )?,
+        reload: typed
+            .nginx_reload
+            .as_deref()
+            .map(|text| words("nginx-reload", text))
+            .transpose()?,
+        check: check.parse().map_err(|_| {
+            CliError::Usage(format!(
+                "--nginx-check: expected an address of this machine such as 127.0.0.1:7079, found {check:?}"
+            ))
+        })?,
+    }))
 }
 
 /// What the design knows and this version does not build.
 fn refuse_later(typed: &Typed) -> Result<(), CliError> {
-    match typed.router.as_deref() {
-        None | Some("embedded") => {}
-        Some("nginx") => return Err(CliError::NotYet("--router nginx".into())),
-        Some(other) => {
-            return Err(CliError::Usage(format!(
-                "--router {other}: expected embedded"
-            )));
-        }
-    }
     if typed.dashboard.is_some() {
         return Err(CliError::NotYet("--dashboard".into()));
     }
@@ -354,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn behind_nginx_baton_listens_nowhere() {
+        let typed = Typed {
+            router: Some("nginx".into()),
+            nginx_command: Some("docker exec web nginx".into()),
+            ..Typed::default()
+        };
+        let settings = check(typed, &root()).unwrap();
+        assert_eq!((settings.http, settings.https), (Vec::new(), Vec::new()));
+        let RouterChoice::Nginx(nginx) = settings.router else {
+            panic!("nginx was asked for");
+        };
+        assert_eq!(nginx.include, Path::new("/etc/nginx/conf.d/baton.conf"));
+        assert_eq!(nginx.command, ["docker", "exec", "web", "nginx"]);
+        assert_eq!(nginx.reload, None);
+        assert_eq!(nginx.check, "127.0.0.1:7079".parse().unwrap());
+    }
+
+    #[test]
     fn naming_a_plain_address_alone_leaves_port_443_to_others() {
         let typed = Typed {
             http: list("127.0.0.1:7080"),
@@ -388,8 +514,12 @@ mod tests {
             @r#"--http: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "80""#);
         insta::assert_snapshot!(message(Typed { trusted_proxy: list("lan"), ..Typed::default() }),
             @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
-        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
-            @"--router nginx: not supported yet");
+        insta::assert_snapshot!(message(Typed { router: Some("haproxy".into()), ..Typed::default() }),
+            @"--router haproxy: expected embedded or nginx");
+        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), http: list("[::]:80"), ..Typed::default() }),
+            @"--http with --router nginx: nginx listens and forwards, Baton does not; take --http out, or use --router embedded");
+        insta::assert_snapshot!(message(Typed { nginx_reload: Some("systemctl reload nginx".into()), ..Typed::default() }),
+            @"--nginx-reload is for --router nginx, and --router is embedded");
         insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
             @"--dashboard: not supported yet");
         let off = Typed {
@@ -401,7 +531,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, router, nginx-include, nginx-command, nginx-reload, nginx-check, dashboard, acme-email)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 
