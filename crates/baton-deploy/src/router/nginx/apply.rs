@@ -14,12 +14,15 @@ use crate::fault;
 use crate::router::RouteError;
 
 /// How long nginx may take to follow after a reload: it reads all certificates and resolves names.
-const FOLLOWS: Duration = Duration::from_secs(20);
+const FOLLOWS: Duration = Duration::from_secs(12);
 
 /// The same for what is put back: nobody waits for it longer.
 const BACK: Duration = Duration::from_secs(5);
 
 const LOOK: Duration = Duration::from_millis(30);
+
+/// Whoever waited for a try that failed does not try the same again at once.
+const JUST_NOW: Duration = Duration::from_millis(300);
 
 /// So many answers in a row must be of the new generation.
 const IN_A_ROW: u32 = 3;
@@ -38,6 +41,21 @@ impl Nginx {
         if self.state().applied.as_ref() == Some(&body) {
             return Ok(());
         }
+        if let Some((at, tried, error)) = &self.state().refused
+            && *tried == body
+            && at.elapsed() < JUST_NOW
+        {
+            return Err(error.clone());
+        }
+        let result = self.bring(body.clone(), upstreams).await;
+        self.state().refused = match &result {
+            Ok(()) => None,
+            Err(error) => Some((std::time::Instant::now(), body, error.clone())),
+        };
+        result
+    }
+
+    async fn bring(&self, body: String, upstreams: Vec<Upstream>) -> Result<(), RouteError> {
         let before = self.commands.ask().await.ok();
         if self.follows_already(&body, before.as_ref()).await? {
             self.state().takes(body, upstreams, &[]);

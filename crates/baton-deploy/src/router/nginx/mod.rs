@@ -27,12 +27,16 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use baton_compose::AppName;
 use baton_engine::{Instance, InstanceId};
+use tokio::sync::Notify;
 
 use self::command::Commands;
 use self::include::Upstream;
 use self::place::Place;
 use self::workers::Worker;
 use super::{Feature, Figures, InstanceFigures, RouteError, Router, ServiceRoute};
+
+/// A daemon that starts waits so long for nginx to follow; then nginx goes on with what it has.
+const BEGINS: Duration = Duration::from_secs(3);
 
 /// How often a drain looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -74,6 +78,8 @@ pub struct Nginx {
     commands: Commands,
     /// One change after the other.
     applying: tokio::sync::Mutex<()>,
+    /// What is wanted is there for the first time.
+    begins: Notify,
     state: Mutex<State>,
 }
 
@@ -93,6 +99,8 @@ struct State {
     left: HashMap<InstanceId, Vec<Worker>>,
     /// It was cut: nobody waits for it any more.
     cut: Vec<InstanceId>,
+    /// What nginx would not take the last time.
+    refused: Option<(Instant, String, RouteError)>,
     /// A worker, for finding the network where they all live.
     worker: Option<u32>,
     seen: Option<(Instant, Arc<HashMap<SocketAddr, u64>>)>,
@@ -109,14 +117,19 @@ impl Nginx {
             file: settings.include.clone(),
             reason: error.to_string(),
         })?;
-        if untested {
+        if untested.is_some() {
             tracing::warn!(
                 file = %place.file().display(),
                 "it was written and not verified before the daemon ended; what was before is put back"
             );
         }
         let text = place.read().unwrap_or_default();
-        let serving: HashMap<_, _> = include::servers(&text).into_iter().collect();
+        // Of a trial, too: nginx may follow it, and forward to it until it follows something else.
+        let serving: HashMap<_, _> = [Some(text), untested]
+            .iter()
+            .flatten()
+            .flat_map(|text| include::servers(text))
+            .collect();
         let nginx = Arc::new(Nginx {
             place,
             commands: Commands {
@@ -125,6 +138,7 @@ impl Nginx {
                 check: settings.check,
             },
             applying: tokio::sync::Mutex::default(),
+            begins: Notify::new(),
             state: Mutex::new(State {
                 known: serving.clone(),
                 serving,
@@ -219,9 +233,9 @@ fn has_word(line: &str, word: &str) -> bool {
 async fn again(nginx: std::sync::Weak<Nginx>) {
     let mut told = None;
     loop {
-        tokio::time::sleep(AGAIN).await;
         let Some(nginx) = nginx.upgrade() else { return };
         if !nginx.state().begun {
+            let _ = tokio::time::timeout(AGAIN, nginx.begins.notified()).await;
             continue;
         }
         match nginx.settle().await {
@@ -235,6 +249,8 @@ async fn again(nginx: std::sync::Weak<Nginx>) {
                 }
             }
         }
+        drop(nginx);
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -290,8 +306,10 @@ impl Router for Nginx {
         for misfit in wanted.iter().flat_map(rules::misfits) {
             tracing::warn!("{misfit}");
         }
-        if let Err(error) = self.settle().await {
-            tracing::error!("nginx does not follow yet; trying again: {error}");
+        self.begins.notify_one();
+        let begun = Instant::now();
+        while self.state().applied.is_none() && begun.elapsed() < BEGINS {
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -16,11 +16,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Puts back what a trial before this start left unverified.
+    /// Puts back what was there before a trial that was not verified; the text of that trial beside it.
     ///
     /// # Errors
     /// The folder is not there, or somebody else's file is in the place.
-    pub(super) fn open(file: &Path) -> io::Result<(Place, bool)> {
+    pub(super) fn open(file: &Path) -> io::Result<(Place, Option<String>)> {
         // What a link leads to is written, not the link.
         let file = match file.canonicalize() {
             Ok(real) => real,
@@ -46,11 +46,11 @@ impl Place {
                 "it was not written by Baton; name another file with --nginx-include",
             ));
         }
-        let untested = place.before.exists();
-        if untested {
-            place.put_back()?;
+        if !place.before.exists() {
+            return Ok((place, None));
         }
-        Ok((place, untested))
+        place.put_back()?;
+        Ok((place, Some(text)))
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -114,14 +114,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("baton.conf");
         let (place, untested) = Place::open(&file).unwrap();
-        assert!(!untested);
+        assert_eq!(untested, None);
         let text = |word: &str| format!("{}\n# {word}\n", include::FIRST);
         place.try_out(&text("one")).unwrap();
         place.keep().unwrap();
         place.try_out(&text("two")).unwrap();
         assert_eq!(place.read().unwrap(), text("two"));
         let (place, untested) = Place::open(&file).unwrap();
-        assert!(untested);
+        assert_eq!(untested, Some(text("two")));
         assert_eq!(place.read().unwrap(), text("one"));
         let names = fs::read_dir(folder.path()).unwrap();
         let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::app::remove_from_docker;
+use super::nginx::Nginx;
 use super::{App, Engine, wait_for};
 
 /// Long enough for a busy machine with two cores.
@@ -23,6 +24,8 @@ pub(crate) struct Machine {
     data: PathBuf,
     daemon: Option<Child>,
     arguments: Vec<String>,
+    /// It listens itself; else an nginx does.
+    listens: bool,
     environment: Vec<(String, String)>,
     /// Apps that were touched through this machine, with what has to be cleaned up.
     apps: RefCell<BTreeMap<String, Engine>>,
@@ -53,6 +56,17 @@ impl Machine {
         machine
     }
 
+    /// A daemon whose traffic this nginx carries.
+    pub(crate) fn start_with_nginx(nginx: &Nginx, environment: &[(&str, &str)]) -> Machine {
+        let mut machine = Machine::new();
+        machine.listens = false;
+        machine.arguments = nginx.arguments();
+        machine.http = nginx.address;
+        machine.set_environment(environment);
+        machine.up();
+        machine
+    }
+
     fn new() -> Machine {
         let folder = tempfile::Builder::new()
             .prefix("baton-test-")
@@ -63,6 +77,7 @@ impl Machine {
             folder,
             daemon: None,
             arguments: Vec::new(),
+            listens: true,
             environment: Vec::new(),
             apps: RefCell::default(),
             http: free_port(),
@@ -77,14 +92,13 @@ impl Machine {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(baton())
-            .args([
-                "serve",
-                "--http",
-                &self.http.to_string(),
-                "--https",
-                &self.https.to_string(),
-            ])
+        let mut command = Command::new(baton());
+        command.arg("serve");
+        if self.listens {
+            command.args(["--http", &self.http.to_string()]);
+            command.args(["--https", &self.https.to_string()]);
+        }
+        let child = command
             .arg("--data")
             .arg(&self.data)
             .arg("--socket")

@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod crowd;
 pub(crate) mod machine;
+pub(crate) mod nginx;
 pub(crate) mod private_engine;
 pub(crate) mod redis;
 pub(crate) mod tls;
