@@ -211,11 +211,12 @@ impl Nginx {
         let Ok(dump) = self.commands.dump().await else {
             return true;
         };
-        let own = format!("# configuration file {}:", self.place.file().display());
+        // By its name: nginx may know another way to the folder, or live in a container.
+        let own = self.place.file().file_name();
         let mut inside = false;
         dump.lines().any(|line| {
-            if line.starts_with("# configuration file ") {
-                inside = line.starts_with(&own);
+            if let Some(file) = line.strip_prefix("# configuration file ") {
+                inside = Path::new(file.trim_end_matches(':')).file_name() == own;
             }
             let line = line.split('#').next().unwrap_or_default();
             !inside && names.iter().any(|name| has_word(line, name))
