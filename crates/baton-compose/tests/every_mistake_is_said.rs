@@ -53,6 +53,7 @@ fn every_value_has_its_sentence() {
         "hosts: [a.example.com], redirect_hosts: [\"*.example.com\"]",
         "hosts: [a.example.com, b.example.com], redirect_hosts: [b.example.com, b.example.com]",
         "hosts: [\"*.example.com\"], redirect_hosts: [www.example.com]",
+        "hosts: [a.example.com], error_page: no-such.html",
         "path: /",
         "worker: sometimes",
         "worker: true, path: /x",

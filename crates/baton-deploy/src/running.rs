@@ -110,6 +110,8 @@ impl RunningDeploy {
         let head = plan.head();
         let mut stage = self.stage();
         stage.step = step;
+        // From here on it may be taken back; until [`RunningDeploy::end_watch`].
+        stage.watching = step == StepName::Watch;
         stage.release = Some(plan.release);
         stage.percent = u8::try_from(done * 100 / head.max(1)).map_or(100, |p| p.min(100));
     }
@@ -152,11 +154,6 @@ impl RunningDeploy {
         }
         stage.switching = true;
         true
-    }
-
-    /// From here on it may be taken back; until [`RunningDeploy::end_watch`].
-    pub(crate) fn begin_watch(&self) {
-        self.stage().watching = true;
     }
 
     /// False when someone has taken it back in this moment.

@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         split: None,
         streams_wait: false,
         access: None,
+        error_page: None,
         page: None,
         counters: Arc::new(RouteCounters::default()),
     };

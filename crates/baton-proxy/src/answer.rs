@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::Page;
-use crate::route::host_name;
+use crate::route::{Route, host_name};
 
 /// One answer of Baton's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ enum More {
     Challenge(String),
     /// The body, whatever the client accepts.
     Page(Arc<str>),
+    /// The body for who accepts HTML: the user's words instead of ours.
+    ErrorPage(Arc<str>),
 }
 
 impl Answer {
@@ -87,6 +89,18 @@ impl Answer {
         }
     }
 
+    /// As the users of this route shall see it, if it is the app that failed them.
+    #[must_use]
+    pub(crate) fn of(self, route: &Route) -> Answer {
+        match &route.error_page {
+            Some(page) if self.status >= 500 && self.more.is_none() => Answer {
+                more: Some(Box::new(More::ErrorPage(Arc::clone(page)))),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// The body, and its media type by what the client accepts.
     fn body(&self, html: bool) -> (String, &'static str) {
         if let Some(More::Page(page)) = self.more.as_deref() {
@@ -100,6 +114,12 @@ impl Answer {
             );
         }
         let message = escape(&self.message);
+        if let Some(More::ErrorPage(page)) = self.more.as_deref() {
+            let page = page
+                .replace("{status}", &status.to_string())
+                .replace("{message}", &message);
+            return (page, "text/html; charset=utf-8");
+        }
         (
             format!(
                 "<!doctype html><html><head><meta charset=utf-8><title>{status} {reason}</title></head>\
@@ -114,7 +134,7 @@ impl Answer {
         match self.more.as_deref()? {
             More::Location(location) => Some(("Location", location)),
             More::Challenge(challenge) => Some(("WWW-Authenticate", challenge)),
-            More::Page(_) => None,
+            More::Page(_) | More::ErrorPage(_) => None,
         }
     }
 

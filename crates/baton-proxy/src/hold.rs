@@ -75,7 +75,7 @@ impl NoPlace {
             ),
         };
         route.counters.failed.fetch_add(1, Ordering::Relaxed);
-        answer
+        answer.of(route)
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Route {
     pub streams_wait: bool,
     /// Who may come in. None: everyone.
     pub access: Option<Arc<Access>>,
+    /// HTML for a client that accepts it, instead of Baton's own words of a 5xx; `{status}` and `{message}`
+    /// are filled in.
+    pub error_page: Option<Arc<str>>,
     /// Every request is answered with this, whatever else is said here.
     pub page: Option<Arc<Page>>,
     /// Survives publishing: the control plane passes the same one on.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -216,8 +217,11 @@ fn headers(request: &Request<Incoming>) -> Response<Body> {
     text(StatusCode::OK, lines)
 }
 
-/// `data: RELEASE NUMBER`, every so often, `count` times (0: for ever).
+/// `data: RELEASE NUMBER`, every so often, `count` times (0: for ever). Each connection has ids of its
+/// own: what a client hears of an instance that it is back with is no replay.
 fn events(app: &App, every_ms: u64, count: u64) -> Response<Body> {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let release = app.settings.identity.release.clone();
     let pieces = stream::unfold(0_u64, move |number| {
         let release = release.clone();
@@ -228,7 +232,7 @@ fn events(app: &App, every_ms: u64, count: u64) -> Response<Body> {
             if number > 0 {
                 sleep(Duration::from_millis(every_ms)).await;
             }
-            let event = format!("id: {number}\ndata: {release} {number}\n\n");
+            let event = format!("id: {connection}-{number}\ndata: {release} {number}\n\n");
             Some((Ok(Frame::data(Bytes::from(event))), number + 1))
         }
     });

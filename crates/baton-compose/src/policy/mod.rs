@@ -25,6 +25,9 @@ pub struct Policy {
     /// Answered with a redirect to the first of `hosts`: exact names.
     #[serde(default)]
     pub redirect_hosts: Vec<String>,
+    /// HTML that a browser gets with a 502, 503 or 504 of Baton's own; `{status}` and `{message}` are filled in.
+    #[serde(default)]
+    pub error_page: Option<String>,
     /// Path prefix, `/` when the whole host is this service's.
     pub path: String,
     /// Remove `path` from the request target towards the app.
@@ -317,6 +320,7 @@ impl Default for Policy {
         Policy {
             hosts: Vec::new(),
             redirect_hosts: Vec::new(),
+            error_page: None,
             path: "/".to_owned(),
             strip_path: false,
             worker: None,

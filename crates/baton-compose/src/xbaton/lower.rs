@@ -15,6 +15,9 @@ use crate::error::{Collector, Problem};
 use crate::policy::{Health, Limits, Policy, Tls, Worker};
 use crate::project::EngineKind;
 
+/// Largest error page in bytes; it is held in memory and in the database.
+const LARGEST_PAGE: usize = 256 * 1024;
+
 /// What the rest of the service says that `x-baton` leans on.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
@@ -71,6 +74,9 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
     Policy {
         hosts,
         redirect_hosts,
+        error_page: raw
+            .error_page
+            .and_then(|file| error_page(&file.0, context, problems)),
         path,
         strip_path,
         worker,
@@ -319,6 +325,25 @@ fn tls(choice: TlsChoice, context: &Context<'_>, problems: &mut Collector) -> Tl
         cert: file("cert", cert),
         key: file("key", key),
     }
+}
+
+/// The page itself: a release has it, the daemon never reads the file.
+fn error_page(file: &str, context: &Context<'_>, problems: &mut Collector) -> Option<String> {
+    let path = context.directory.join(file);
+    let wrong = match std::fs::read(&path) {
+        Ok(bytes) if bytes.len() > LARGEST_PAGE => format!(
+            "{} has {} bytes, at most {LARGEST_PAGE} are kept; put images and styles elsewhere",
+            path.display(),
+            bytes.len()
+        ),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(page) => return Some(page),
+            Err(_) => format!("{} is not UTF-8", path.display()),
+        },
+        Err(error) => format!("{}: cannot read it: {error}", path.display()),
+    };
+    problems.add(format!("{}.error_page", context.path), wrong);
+    None
 }
 
 fn limits(raw: Option<raw::Limits>, default: Limits) -> Limits {

@@ -23,6 +23,8 @@ pub(crate) struct XBaton {
     pub(crate) hosts: Option<Vec<Host>>,
     /// Hosts that are answered with a redirect (301, 308) to the same path of the first of `hosts`: `www.` to the apex, or the other way round.
     pub(crate) redirect_hosts: Option<Vec<Host>>,
+    /// File with the page that a browser gets instead of Baton's own words when the app cannot be reached (502, 503, 504). `{status}` and `{message}` in it are filled in.
+    pub(crate) error_page: Option<Text>,
     /// Path prefix; the longest one wins.
     #[schemars(extend("default" = "/"))]
     pub(crate) path: Option<PathPrefix>,

@@ -43,7 +43,6 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
             sleep(LOOK).await;
         }
     };
-    walk.deploy.begin_watch();
     walk.note(
         STEP,
         format!("watching {} for {} s", release.id, watch.as_secs_f32()),

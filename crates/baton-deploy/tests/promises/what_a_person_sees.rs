@@ -59,6 +59,7 @@ async fn status_is_the_documented_json() {
             },
             "hosts": ["shop.example.com"],
             "paused": false,
+            "maintenance": false,
             "warnings": []
         }]
     });

@@ -344,7 +344,7 @@ impl Connection {
             self.closes_kept_alive(pending);
         }
         Box::pin(self.say(Own {
-            answer,
+            answer: answer.of(&pending.route),
             html: pending.html,
             head_only: asked.client.head_only,
             keep_alive,

@@ -212,7 +212,7 @@ where
 fn failure(account: &Account, status: u16, what: &str) -> Answer {
     account.broke();
     account.failed();
-    Answer::new(status, format!("{} {what}.", account.route.app))
+    Answer::new(status, format!("{} {what}.", account.route.app)).of(&account.route)
 }
 
 fn target_of<'u>(uri: &'u Uri, method: &http::Method) -> &'u str {

@@ -134,7 +134,8 @@ impl Splice {
         self.mode = StreamMode::Reconnect;
         if self.halves.is_empty() {
             let text = format!("{}: {why}.", self.route.app);
-            self.head = Head::Other(Box::new(own(Answer::new(502, text))));
+            let answer = Answer::new(502, text).of(&self.route);
+            self.head = Head::Other(Box::new(own(answer)));
         }
     }
 

@@ -157,6 +157,7 @@ pub(super) mod tests {
             split: None,
             streams_wait: false,
             access: None,
+            error_page: None,
             page: None,
             counters: Arc::default(),
         }

@@ -160,6 +160,7 @@ pub(crate) fn route(app: &str, hosts: &[&str], path: &str) -> Route {
         split: None,
         streams_wait: false,
         access: None,
+        error_page: None,
         page: None,
         counters: Arc::new(RouteCounters::default()),
     }

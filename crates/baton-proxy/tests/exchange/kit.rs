@@ -116,6 +116,7 @@ impl Front {
             split: plan.split.map(Arc::new),
             streams_wait: plan.streams_wait,
             access: plan.access.map(Arc::new),
+            error_page: None,
             page: plan.page.map(Arc::new),
             counters: Arc::clone(&self.counters),
         };

@@ -36,7 +36,7 @@ fn one_that_never_gets_healthy_shows_its_probes() {
     stage.write(&[("HEALTH_FAIL", "1")]);
     let file = stage.folder().join("compose.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("interval: 50ms", "interval: 50ms, startup_timeout: 1s");
+    let text = text.replace("interval: 50ms", "interval: 50ms, startup_timeout: 3s");
     std::fs::write(&file, text).unwrap();
 
     let said = stage.baton(&["deploy"]);

@@ -57,7 +57,7 @@ fn never_healthy(engine: Engine) {
         app.variable("HEALTH_FAIL", "1");
         app.policy(
             "health",
-            "{ path: /healthz, interval: 100ms, startup_timeout: 2s }",
+            "{ path: /healthz, interval: 100ms, startup_timeout: 8s }",
         );
     });
     let probes = ran.result()["failure"]["probes"].to_string();

@@ -16,6 +16,7 @@ mod browsers_stay_connected;
 mod daemon_killed_at_every_step;
 mod disk_without_room_is_refused;
 mod engine_restart_is_not_noticed;
+mod error_page_is_the_users;
 mod every_event_arrives_once;
 mod every_order_is_handled;
 mod example_orders_works;

@@ -78,6 +78,7 @@ impl Embedded {
             }),
             streams_wait: wanted.streams_wait,
             access: access(policy),
+            error_page: policy.error_page.as_deref().map(Arc::from),
             page: wanted.page.as_ref().map(page),
             counters,
         }
