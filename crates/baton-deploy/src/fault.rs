@@ -9,7 +9,8 @@ pub(crate) fn after(step: StepName, moment: &str) {
     at(&format!("{step}:{moment}"));
 }
 
-/// `nginx:written`, `nginx:reloaded`: an include that nobody has verified yet.
+/// `nginx:written`, `nginx:reloaded`: an include that nobody has verified yet. `switch:prepared`: verified,
+/// and not committed.
 #[cfg(debug_assertions)]
 pub(crate) fn at(place: &str) {
     static WANTED: std::sync::LazyLock<Option<String>> =

@@ -318,6 +318,10 @@ impl Routes {
         let mut table = self.table.lock().await;
         let mut next = table.clone();
         next.live.insert(app.clone(), live);
+        let commit = Box::pin(async {
+            fault::at("switch:prepared");
+            commit.await
+        });
         self.commit(&mut table, next, commit).await
     }
 
@@ -331,7 +335,6 @@ impl Routes {
         let routes = flat(&next);
         self.router.check(&routes)?;
         self.router.prepare(&routes).await?;
-        fault::at("switch:prepared");
         if let Err(error) = commit.await {
             self.router.publish(&flat(table)).await?;
             return Err(error);

@@ -64,6 +64,11 @@ fn traffic(policy: &Policy) -> Vec<Misfit> {
             "answers those hosts: write `return 301` into a server block of theirs, and take this out",
         ),
         when(
+            policy.error_page.is_some(),
+            "error_page",
+            "answers when an app cannot be reached: write `error_page` into its server block, and take this out",
+        ),
+        when(
             policy.strip_path,
             "strip_path",
             "rewrites paths: write `proxy_pass http://baton_…/;` with the slash, and take this out",
