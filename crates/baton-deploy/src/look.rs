@@ -243,6 +243,7 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     let mut notices = planned.notices;
     notices.extend(plain_hosts(core, &request.project));
     let mut refusals = findings.refusals;
+    refusals.extend(planning::beyond_the_router(core, &planned.plan));
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {
             format!("{app} is being removed")

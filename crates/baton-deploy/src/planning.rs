@@ -13,6 +13,7 @@ use crate::error::DeployError;
 use crate::hooks;
 use crate::plan::{DeployKind, Plan, StepName};
 use crate::release::{Release, ReleaseId};
+use crate::router::Feature;
 use crate::running::RunningDeploy;
 use crate::slots::{SlotRole, SlotState};
 use crate::step::{Walk, preflight};
@@ -63,7 +64,7 @@ impl Planned {
 
 /// Writes the plan. A warm color that it wants back is taken from its tail.
 pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Planned, DeployError> {
-    match work {
+    let planned = match work {
         Work::Deploy {
             project,
             force,
@@ -75,7 +76,22 @@ pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Plann
         Work::Rollback { to, current } => rollback(core, app, to, current).await,
         Work::Switch { to } => switch(core, app, to).await,
         Work::Over => Err(DeployError::Other("it has ended already".to_owned())),
+    }?;
+    if let Some(reason) = beyond_the_router(core, &planned.plan) {
+        return Err(DeployError::Refused { reason });
     }
+    Ok(planned)
+}
+
+/// Steps that what carries traffic cannot do.
+pub(crate) fn beyond_the_router(core: &Core, plan: &Plan) -> Option<String> {
+    let asks = [
+        (StepName::Canary, Feature::Canary),
+        (StepName::StopOld, Feature::Hold),
+    ];
+    let mut asked = asks.into_iter().filter(|(step, _)| plan.has(*step));
+    let reason = asked.find_map(|(_, feature)| core.routes.router().lacks(feature));
+    reason.map(str::to_owned)
 }
 
 /// The plan of a deploy; takes nothing from anyone, so `check` may ask for it too.

@@ -31,6 +31,10 @@ pub struct Receipt {
     #[schemars(with = "String")]
     pub ended_at: OffsetDateTime,
     pub by: Option<String>,
+    /// Requests went through Baton. Else `requests`, `failed`, `held` and `longest_gap_ms` say nothing:
+    /// the nginx that carried them knows.
+    #[serde(default = "counted", skip_serializing_if = "Clone::clone")]
+    pub counted: bool,
     /// Figures between the deploy's start and the end of its tail.
     pub requests: u64,
     pub failed: u64,
@@ -88,4 +92,8 @@ pub struct MessageFigures {
 pub struct StepTime {
     pub step: StepName,
     pub ms: u64,
+}
+
+fn counted() -> bool {
+    true
 }

@@ -44,6 +44,7 @@ pub(crate) async fn serve(core: &Arc<Core>) -> Result<(), DeployError> {
             core.routes.set(&app, live).await?;
         }
     }
+    core.routes.router().begin().await;
     Ok(())
 }
 

@@ -14,6 +14,7 @@
 //! | [`show`] | what a person reads |
 //! | [`doctor`] | what is wrong with this machine |
 //! | [`init`] | what a first `x-baton` says |
+//! | [`import`] | the same from an nginx configuration |
 //! | [`install`] | the files of a service of this machine |
 //! | [`demo`] | a blue-green deploy under load in one command |
 //! | [`error`] | how a command fails, and with which exit code |
@@ -30,6 +31,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod error;
+mod import;
 mod init;
 mod install;
 mod metrics;

@@ -22,7 +22,9 @@ use baton_proxy::{Certificate, EndWebSockets, Marks, Proxy, Route, RoutingTable}
 use tokio::sync::watch;
 
 use self::traffic::Ledger;
-use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute, StreamFigures};
+use super::{
+    Figures, InstanceFigures, RouteConflict, RouteError, Router, ServiceRoute, StreamFigures,
+};
 use crate::release::ReleaseId;
 
 #[cfg(test)]
@@ -339,7 +341,7 @@ fn conflict(conflict: &route::Conflict, routes: &[ServiceRoute]) -> RouteConflic
 
 #[async_trait]
 impl Router for Embedded {
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         let mut state = self.state();
         self.store(&mut state, routes)?;
         state.published = Some(routes.to_vec());
@@ -353,7 +355,7 @@ impl Router for Embedded {
         Ok(())
     }
 
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         // Instances decide nothing here, and none must be made.
         let mut scratch = State::default();
         let bare = routes.iter().map(|wanted| ServiceRoute {
@@ -368,7 +370,7 @@ impl Router for Embedded {
             .collect();
         RoutingTable::new(built)
             .map(drop)
-            .map_err(|error| conflict(&error, routes))
+            .map_err(|error| conflict(&error, routes).into())
     }
 
     fn figures(&self, app: &AppName) -> Figures {

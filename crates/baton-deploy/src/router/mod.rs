@@ -1,6 +1,7 @@
 //! Publishes the live colors to what carries traffic.
 
 mod embedded;
+mod nginx;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::release::ReleaseId;
 use crate::slots::Weight;
 
 pub use embedded::{CertificateError, Embedded, WantedCertificates};
+pub use nginx::{Nginx, NginxError, NginxSettings};
 
 /// What one app's service wants of the router now. The control plane keeps one per service and
 /// publishes all of them at each change.
@@ -87,6 +89,8 @@ pub struct InstanceFigures {
     pub errors: u64,
     /// From a request's head to the head of its answer.
     pub latency: Latency,
+    /// Of `draining`, what may be a request or a stream: this router cannot tell.
+    pub opaque: u64,
     pub sse: u64,
     pub websockets: u64,
     /// Halves of managed event streams: open, or being opened.
@@ -203,18 +207,63 @@ impl StreamFigures {
     }
 }
 
-/// What carries traffic: `embedded` (Baton's own proxy); later an nginx that is already there.
+/// What a router may be unable to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// A share of the clients on another color.
+    Canary,
+    /// Requests wait: `pause`, and stop-first deploys.
+    Hold,
+    /// A page in place of the app: `maintenance`.
+    Page,
+}
+
+/// What carries traffic: `embedded` (Baton's own proxy), or an `nginx` that is already there.
 #[async_trait]
 pub trait Router: Send + Sync + std::fmt::Debug {
     /// One atomic store: from here on new requests follow `routes`. Instances that are no longer in
     /// it take no new request, and [`Router::in_flight`] of them can only fall.
     ///
     /// # Errors
-    /// Two apps claim the same host and path: nothing was changed.
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict>;
+    /// Two apps claim the same host and path, or it does not take them: nothing was changed.
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError>;
 
     /// Would `publish` take these routes?
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict>;
+    ///
+    /// # Errors
+    /// Two apps claim the same host and path, or it cannot do what a policy asks for.
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError>;
+
+    /// Before a switch is committed: what may fail of publishing `routes` is done here, so that the
+    /// `publish` after the commit only says it again.
+    ///
+    /// # Errors
+    /// It did not take them; what was published before still is.
+    async fn prepare(&self, _: &[ServiceRoute]) -> Result<(), RouteError> {
+        Ok(())
+    }
+
+    /// All that is live after a start of the daemon is published: from here on it counts.
+    async fn begin(&self) {}
+
+    /// Looks whether a switch of the app would reach its users. `adopted`: they reach what plain
+    /// Compose started, and may not come through this router at all.
+    ///
+    /// # Errors
+    /// Why not, with the next step.
+    async fn reaches(&self, _app: &AppName, _adopted: bool) -> Result<(), RouteError> {
+        Ok(())
+    }
+
+    /// Why it cannot do something, with the next step; None: it can.
+    fn lacks(&self, _: Feature) -> Option<&'static str> {
+        None
+    }
+
+    /// Are requests counted at all?
+    fn counts(&self) -> bool {
+        true
+    }
 
     fn figures(&self, app: &AppName) -> Figures;
 
@@ -262,6 +311,19 @@ pub trait Router: Send + Sync + std::fmt::Debug {
     fn recall_sessions(&self, _: &Instance, _: &[u8]) -> bool {
         false
     }
+}
+
+/// Why routes are not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error(transparent)]
+    Conflict(#[from] RouteConflict),
+    /// This router cannot do what is asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not take them now; what was published before still is.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Two apps claim the same host and path.

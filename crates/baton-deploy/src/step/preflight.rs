@@ -128,6 +128,10 @@ pub(crate) async fn look(
     if let Err(refusal) = check_routes(core, app, project).await {
         findings.refusals.push(refusal.to_string());
     }
+    let adopted = live.is_some_and(|release| !release.adopted.is_empty());
+    if let Err(reason) = core.routes.router().reaches(app, adopted).await {
+        findings.refusals.push(reason.to_string());
+    }
     for service in &project.services {
         if let Tls::Files { cert, key } = &service.policy.tls
             && let Err(error) = Certificate::load(cert, key)

@@ -11,8 +11,6 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 pub enum Later {
     #[command(hide = true)]
-    Import(Anything),
-    #[command(hide = true)]
     Upgrade(Anything),
 }
 
@@ -26,7 +24,6 @@ pub struct Anything {
 impl Later {
     fn parts(&self) -> (&'static str, &Anything) {
         match self {
-            Later::Import(rest) => ("import", rest),
             Later::Upgrade(rest) => ("upgrade", rest),
         }
     }

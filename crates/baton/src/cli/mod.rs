@@ -23,6 +23,7 @@ mod doctor;
 mod events;
 mod fetch;
 mod follow;
+mod import;
 mod init;
 mod install;
 mod later;
@@ -158,6 +159,8 @@ enum Command {
     Serve(serve::Serve),
     /// Write a first `x-baton` into the compose file
     Init(init::Init),
+    /// Write an `x-baton` from another proxy's configuration
+    Import(import::Import),
     /// Make Baton a service of this machine
     Install(install::Install),
     /// Take the service away again
@@ -220,6 +223,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::OpenApi(command) => return command.run(global.out()),
         Command::Man(command) => return command.run(global.out()),
         Command::Init(command) => return command.run(&global),
+        Command::Import(command) => return command.run(&global),
         Command::Later(command) => return Err(command.refuse()),
         _ => {}
     }
@@ -259,6 +263,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             | Command::OpenApi(_)
             | Command::Man(_)
             | Command::Init(_)
+            | Command::Import(_)
             | Command::Later(_) => Ok(()),
         }
     })

@@ -79,7 +79,7 @@ pub struct Serve {
         hide_env_values = true
     )]
     access_log_file: Option<PathBuf>,
-    /// What carries traffic: embedded
+    /// What carries traffic: embedded, or an nginx that is already there
     #[arg(
         long,
         env = "BATON_ROUTER",
@@ -87,6 +87,38 @@ pub struct Serve {
         hide_env_values = true
     )]
     router: Option<String>,
+    /// File that Baton writes and nginx includes in its http block [default: /etc/nginx/conf.d/baton.conf]
+    #[arg(
+        long,
+        env = "BATON_NGINX_INCLUDE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    nginx_include: Option<PathBuf>,
+    /// How nginx is called, before -t and -s reload; words, no shell [default: nginx]
+    #[arg(
+        long,
+        env = "BATON_NGINX_COMMAND",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_command: Option<String>,
+    /// How nginx is reloaded; words, no shell [default: the command with -s reload]
+    #[arg(
+        long,
+        env = "BATON_NGINX_RELOAD",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_reload: Option<String>,
+    /// Where nginx tells Baton, and nobody else, which configuration it follows [default: 127.0.0.1:7079]
+    #[arg(
+        long,
+        env = "BATON_NGINX_CHECK",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    nginx_check: Option<String>,
     /// Serve the status page and the API here; several with commas. Anywhere but on loopback only with a certificate
     #[arg(
         long,
@@ -169,6 +201,10 @@ impl Serve {
             access_log: self.access_log,
             access_log_file: self.access_log_file,
             router: self.router,
+            nginx_include: self.nginx_include,
+            nginx_command: self.nginx_command,
+            nginx_reload: self.nginx_reload,
+            nginx_check: self.nginx_check,
             dashboard: some(self.dashboard),
             dashboard_cert: self.dashboard_cert,
             dashboard_key: self.dashboard_key,

@@ -8,12 +8,14 @@
 //! | [`socket`] | the control socket |
 //! | [`dashboard`] | the status page and the API over TCP |
 //! | [`engines`] | docker and process, whichever this machine has |
+//! | [`router`] | what carries traffic |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
 
 pub mod dashboard;
 mod engines;
 mod lock;
 mod log;
+mod router;
 pub mod settings;
 mod signals;
 mod socket;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_deploy::ControlPlane;
-use baton_deploy::router::Embedded;
 use baton_deploy::telling::Listener;
 use baton_proxy::{AccessLog, Proxy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -32,6 +33,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 
 use self::dashboard::Dashboard;
+use self::router::Carrier;
 use self::settings::{Machine, Settings, Typed};
 use self::signals::{Asked, Signals};
 use crate::access_log;
@@ -125,11 +127,11 @@ async fn serve(
     writer: Option<&access_log::Writer>,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let router = Arc::new(Embedded::new(Arc::clone(proxy)));
+    let carrier = Carrier::start(&settings.router, proxy)?;
     // Before anything is published: what is kept is served from the first handshake on.
-    let acme = match settings.acme.clone() {
-        Some(acme) => Some(Acme::open(acme, &settings.data, proxy, &router)?),
-        None => None,
+    let acme = match (settings.acme.clone(), carrier.embedded()) {
+        (Some(acme), Some(router)) => Some(Acme::open(acme, &settings.data, proxy, router)?),
+        _ => None,
     };
     let in_time = tokio::spawn(open_in_time(Arc::clone(proxy)));
     // Bound before anything is served: an address that is taken ends the start.
@@ -139,7 +141,7 @@ async fn serve(
     let parts = baton_deploy::control::Settings {
         data: settings.data.clone(),
         engines: engines::all(&settings.data)?,
-        router: Arc::clone(&router) as _,
+        router: carrier.router(),
         certificates: acme.clone().map(|acme| acme as _),
     };
     let team = Arc::new(Team::default());
@@ -154,10 +156,10 @@ async fn serve(
     }
     // Goes away first of all: commands then wait for the next daemon.
     let (listener, _socket) = socket::bind(&settings.socket)?;
-    if let Some(listener) = scraped {
+    if let (Some(listener), Some(router)) = (scraped, carrier.embedded()) {
         let sources = metrics::Sources {
             control: Arc::clone(&control),
-            router: Arc::clone(&router),
+            router: Arc::clone(router),
             deploys,
             team,
             log: writer.map(access_log::Writer::counts).unwrap_or_default(),
@@ -176,7 +178,7 @@ async fn serve(
     tokio::spawn(answer(listener, api));
     while signals.next().await == Asked::Reload {
         tell(&reloading());
-        reload(&router).await;
+        carrier.reload().await;
         if let Some(writer) = writer {
             writer.reopen();
         }
@@ -225,14 +227,6 @@ fn info(proxy: &Proxy, dashboard: &Dashboard) -> DaemonInfo {
         http: proxy.http_addrs().to_vec(),
         https: proxy.https_addrs().to_vec(),
         dashboard: dashboard.addresses.clone(),
-    }
-}
-
-/// Certificates are read again; a file that cannot be used leaves the old one in place.
-async fn reload(router: &Embedded) {
-    match router.reload_certificates().await {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!(%error, "certificates stay as they were"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use baton_deploy::router::NginxSettings;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
@@ -19,7 +20,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 21] = [
     "http",
     "https",
     "data",
@@ -30,6 +31,10 @@ const KEYS: [&str; 17] = [
     "access-log",
     "access-log-file",
     "router",
+    "nginx-include",
+    "nginx-command",
+    "nginx-reload",
+    "nginx-check",
     "dashboard",
     "dashboard-cert",
     "dashboard-key",
@@ -62,6 +67,10 @@ pub struct Typed {
     pub dashboard_key: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_many")]
     pub dashboard_host: Option<Vec<String>>,
+    pub nginx_include: Option<PathBuf>,
+    pub nginx_command: Option<String>,
+    pub nginx_reload: Option<String>,
+    pub nginx_check: Option<String>,
     pub acme_email: Option<String>,
     pub acme_directory: Option<String>,
     pub acme_ca: Option<PathBuf>,
@@ -83,6 +92,15 @@ pub struct Settings {
     /// None: no access log.
     pub access_log: Option<access_log::Wanted>,
     pub dashboard: dashboard::Settings,
+    pub router: RouterChoice,
+}
+
+/// What carries traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouterChoice {
+    Embedded,
+    /// Baton listens nowhere.
+    Nginx(NginxSettings),
 }
 
 /// What the defaults depend on.
@@ -213,6 +231,10 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         access_log: typed.access_log.or(file.access_log),
         access_log_file: typed.access_log_file.or(file.access_log_file),
         router: typed.router.or(file.router),
+        nginx_include: typed.nginx_include.or(file.nginx_include),
+        nginx_command: typed.nginx_command.or(file.nginx_command),
+        nginx_reload: typed.nginx_reload.or(file.nginx_reload),
+        nginx_check: typed.nginx_check.or(file.nginx_check),
         dashboard: typed.dashboard.or(file.dashboard),
         dashboard_cert: typed.dashboard_cert.or(file.dashboard_cert),
         dashboard_key: typed.dashboard_key.or(file.dashboard_key),
@@ -224,7 +246,10 @@ fn merge(typed: Typed, file: Typed) -> Typed {
 }
 
 fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
-    refuse_later(&typed)?;
+    let router = router(&typed)?;
+    if let RouterChoice::Nginx(_) = router {
+        return behind_nginx(typed, machine, router);
+    }
     let (http_port, https_port) = if machine.root {
         (80, 443)
     } else {
@@ -233,12 +258,12 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     // Naming a place for plain traffic only is what one does behind another server that has port
     // 443 itself.
     let named = typed.http.is_some();
-    let http = match typed.http {
-        Some(list) => addresses("http", &list)?,
+    let http = match &typed.http {
+        Some(list) => addresses("http", list)?,
         None => vec![machine.any(http_port)],
     };
-    let https = match typed.https {
-        Some(list) => addresses("https", &list)?,
+    let https = match &typed.https {
+        Some(list) => addresses("https", list)?,
         None if named => Vec::new(),
         None => vec![machine.any(https_port)],
     };
@@ -248,50 +273,39 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
         ));
     }
     let acme = acme(
-        typed.acme_email,
-        typed.acme_directory,
-        typed.acme_ca,
+        typed.acme_email.clone(),
+        typed.acme_directory.clone(),
+        typed.acme_ca.clone(),
         &https,
     )?;
-    let homeless = |what: &str| {
-        CliError::Usage(format!(
-            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
-        ))
-    };
     let trusted = typed
         .trusted_proxy
+        .clone()
         .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
-    let dashboard = dashboard::Settings::new(
-        addresses("dashboard", typed.dashboard.as_deref().unwrap_or_default())?,
-        (typed.dashboard_cert, typed.dashboard_key),
-        typed.dashboard_host.unwrap_or_default(),
-    )?;
     let workers = typed.workers.unwrap_or(machine.cores);
     if workers == 0 {
         return Err(CliError::Usage(
             "--workers 0: the proxy needs one thread at least".into(),
         ));
     }
+    let (data, socket) = folders(&typed, machine)?;
     Ok(Settings {
         http,
         https,
-        data: match typed.data.or_else(|| machine.data()) {
-            Some(data) => absolute(data)?,
-            None => return Err(homeless("data")),
-        },
-        socket: match typed.socket.or_else(|| machine.socket()) {
-            Some(socket) => absolute(socket)?,
-            None => return Err(homeless("socket")),
-        },
+        data,
+        socket,
         workers,
         trusted_proxies: networks(&trusted)?,
         acme,
-        access_log: access_log(typed.access_log.as_deref(), typed.access_log_file)?,
-        metrics: match typed.metrics {
-            Some(text) => addresses("metrics", &[text])?.first().copied(),
+        access_log: access_log(typed.access_log.as_deref(), typed.access_log_file.clone())?,
+        metrics: match &typed.metrics {
+            Some(text) => addresses("metrics", std::slice::from_ref(text))?
+                .first()
+                .copied(),
             None => None,
         },
-        dashboard,
+        dashboard: dashboard(&typed)?,
+        router,
     })
 }
 
@@ -353,18 +367,121 @@ fn access_log(
     Ok(Some(access_log::Wanted { every, file }))
 }
 
-/// What the design knows and this version does not build.
-fn refuse_later(typed: &Typed) -> Result<(), CliError> {
-    match typed.router.as_deref() {
-        None | Some("embedded") => {}
-        Some("nginx") => return Err(CliError::NotYet("--router nginx".into())),
+fn dashboard(typed: &Typed) -> Result<dashboard::Settings, CliError> {
+    dashboard::Settings::new(
+        addresses("dashboard", typed.dashboard.as_deref().unwrap_or_default())?,
+        (typed.dashboard_cert.clone(), typed.dashboard_key.clone()),
+        typed.dashboard_host.clone().unwrap_or_default(),
+    )
+}
+
+fn folders(typed: &Typed, machine: &Machine) -> Result<(PathBuf, PathBuf), CliError> {
+    let homeless = |what: &str| {
+        CliError::Usage(format!(
+            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
+        ))
+    };
+    let data = typed.data.clone().or_else(|| machine.data());
+    let socket = typed.socket.clone().or_else(|| machine.socket());
+    Ok((
+        absolute(data.ok_or_else(|| homeless("data"))?)?,
+        absolute(socket.ok_or_else(|| homeless("socket"))?)?,
+    ))
+}
+
+/// Nginx listens, and Baton's own proxy nowhere.
+fn behind_nginx(
+    typed: Typed,
+    machine: &Machine,
+    router: RouterChoice,
+) -> Result<Settings, CliError> {
+    let off = |list: &Option<Vec<String>>| {
+        list.as_ref()
+            .is_none_or(|list| list.iter().all(|word| word == "off"))
+    };
+    let proxied = [
+        ("http", off(&typed.http)),
+        ("https", off(&typed.https)),
+        ("workers", typed.workers.is_none()),
+        ("trusted-proxy", typed.trusted_proxy.is_none()),
+        ("metrics", typed.metrics.is_none()),
+        ("access-log", typed.access_log.is_none()),
+        ("access-log-file", typed.access_log_file.is_none()),
+        ("acme-email", typed.acme_email.is_none()),
+        ("acme-directory", typed.acme_directory.is_none()),
+        ("acme-ca", typed.acme_ca.is_none()),
+    ];
+    if let Some((flag, _)) = proxied.into_iter().find(|(_, off)| !off) {
+        return Err(CliError::Usage(format!(
+            "--{flag} with --router nginx: nginx listens and forwards, Baton does not; take --{flag} out, or use --router embedded"
+        )));
+    }
+    let (data, socket) = folders(&typed, machine)?;
+    Ok(Settings {
+        http: Vec::new(),
+        https: Vec::new(),
+        data,
+        socket,
+        workers: 1,
+        trusted_proxies: Vec::new(),
+        acme: None,
+        metrics: None,
+        access_log: None,
+        dashboard: dashboard(&typed)?,
+        router,
+    })
+}
+
+fn router(typed: &Typed) -> Result<RouterChoice, CliError> {
+    let embedded = match typed.router.as_deref() {
+        None | Some("embedded") => true,
+        Some("nginx") => false,
         Some(other) => {
             return Err(CliError::Usage(format!(
-                "--router {other}: expected embedded"
+                "--router {other}: expected embedded or nginx"
             )));
         }
+    };
+    if embedded {
+        let named = [
+            ("nginx-include", typed.nginx_include.is_some()),
+            ("nginx-command", typed.nginx_command.is_some()),
+            ("nginx-reload", typed.nginx_reload.is_some()),
+            ("nginx-check", typed.nginx_check.is_some()),
+        ];
+        return match named.into_iter().find(|(_, named)| *named) {
+            Some((flag, _)) => Err(CliError::Usage(format!(
+                "--{flag} is for --router nginx, and --router is embedded"
+            ))),
+            None => Ok(RouterChoice::Embedded),
+        };
     }
-    Ok(())
+    let words = |flag: &str, text: &str| {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Err(CliError::Usage(format!("--{flag}: expected a command")));
+        }
+        Ok(words)
+    };
+    let include = typed.nginx_include.clone();
+    let check = typed.nginx_check.as_deref().unwrap_or("127.0.0.1:7079");
+    Ok(RouterChoice::Nginx(NginxSettings {
+        include: absolute(include.unwrap_or_else(|| "/etc/nginx/conf.d/baton.conf".into()))?,
+        command: words(
+            "nginx-command",
+            typed.nginx_command.as_deref().unwrap_or("nginx"),
+        )?,
+        reload: typed
+            .nginx_reload
+            .as_deref()
+            .map(|text| words("nginx-reload", text))
+            .transpose()?,
+        check: check.parse().map_err(|_| {
+            CliError::Usage(format!(
+                "--nginx-check: expected an address of this machine such as 127.0.0.1:7079, found {check:?}"
+            ))
+        })?,
+    }))
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, CliError> {
@@ -461,6 +578,24 @@ mod tests {
     }
 
     #[test]
+    fn behind_nginx_baton_listens_nowhere() {
+        let typed = Typed {
+            router: Some("nginx".into()),
+            nginx_command: Some("docker exec web nginx".into()),
+            ..Typed::default()
+        };
+        let settings = check(typed, &root()).unwrap();
+        assert_eq!((settings.http, settings.https), (Vec::new(), Vec::new()));
+        let RouterChoice::Nginx(nginx) = settings.router else {
+            panic!("nginx was asked for");
+        };
+        assert_eq!(nginx.include, Path::new("/etc/nginx/conf.d/baton.conf"));
+        assert_eq!(nginx.command, ["docker", "exec", "web", "nginx"]);
+        assert_eq!(nginx.reload, None);
+        assert_eq!(nginx.check, "127.0.0.1:7079".parse().unwrap());
+    }
+
+    #[test]
     fn naming_a_plain_address_alone_leaves_port_443_to_others() {
         let typed = Typed {
             http: list("127.0.0.1:7080"),
@@ -495,8 +630,6 @@ mod tests {
             @r#"--http: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "80""#);
         insta::assert_snapshot!(message(Typed { trusted_proxy: list("lan"), ..Typed::default() }),
             @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
-        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
-            @"--router nginx: not supported yet");
         insta::assert_snapshot!(message(Typed { acme_email: Some("ops".into()), ..Typed::default() }),
             @r#"--acme-email: expected an address such as ops@example.com, found "ops""#);
         insta::assert_snapshot!(message(Typed { acme_ca: Some("ca.pem".into()), ..Typed::default() }),
@@ -512,6 +645,12 @@ mod tests {
         --dashboard 0.0.0.0:7070: without TLS everybody on the way could read the tokens
           give a certificate with --dashboard-cert and --dashboard-key, or listen on 127.0.0.1 and reach it through a tunnel or another server
         ");
+        insta::assert_snapshot!(message(Typed { router: Some("haproxy".into()), ..Typed::default() }),
+            @"--router haproxy: expected embedded or nginx");
+        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), http: list("[::]:80"), ..Typed::default() }),
+            @"--http with --router nginx: nginx listens and forwards, Baton does not; take --http out, or use --router embedded");
+        insta::assert_snapshot!(message(Typed { nginx_reload: Some("systemctl reload nginx".into()), ..Typed::default() }),
+            @"--nginx-reload is for --router nginx, and --router is embedded");
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -521,7 +660,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, access-log, access-log-file, router, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email, acme-directory, acme-ca)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, trusted-proxy, metrics, access-log, access-log-file, router, nginx-include, nginx-command, nginx-reload, nginx-check, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email, acme-directory, acme-ca)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

@@ -5,7 +5,7 @@ use crate::kit::Stage;
 #[test]
 fn each_says_that_it_is_not_supported_yet() {
     let stage = Stage::bare();
-    for name in ["import", "upgrade"] {
+    for name in ["upgrade"] {
         let said = stage.baton(&[name, "x", "--json"]);
         assert_eq!(said.code, 2, "{said:?}");
         let message = format!("baton {name}: not supported yet");

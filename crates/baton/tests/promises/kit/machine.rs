@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::app::remove_from_docker;
 use super::cgroup::Cgroup;
+use super::nginx::Nginx;
 use super::{App, Engine, wait_for};
 
 /// Long enough for a busy machine with two cores.
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     data: PathBuf,
     daemon: Option<Child>,
     arguments: Vec<String>,
+    /// It listens itself; else an nginx does.
+    listens: bool,
     environment: Vec<(String, String)>,
     /// Where the daemon, and with it every process that it starts, has its memory.
     cgroup: Option<PathBuf>,
@@ -73,6 +76,17 @@ impl Machine {
         machine
     }
 
+    /// A daemon whose traffic this nginx carries.
+    pub(crate) fn start_with_nginx(nginx: &Nginx, environment: &[(&str, &str)]) -> Machine {
+        let mut machine = Machine::new();
+        machine.listens = false;
+        machine.arguments = nginx.arguments();
+        machine.http = nginx.address;
+        machine.set_environment(environment);
+        machine.up();
+        machine
+    }
+
     fn new() -> Machine {
         let folder = tempfile::Builder::new()
             .prefix("baton-test-")
@@ -83,6 +97,7 @@ impl Machine {
             folder,
             daemon: None,
             arguments: Vec::new(),
+            listens: true,
             environment: Vec::new(),
             cgroup: None,
             apps: RefCell::default(),
@@ -98,15 +113,13 @@ impl Machine {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = self
-            .program()
-            .args([
-                "serve",
-                "--http",
-                &self.http.to_string(),
-                "--https",
-                &self.https.to_string(),
-            ])
+        let mut command = self.program();
+        command.arg("serve");
+        if self.listens {
+            command.args(["--http", &self.http.to_string()]);
+            command.args(["--https", &self.https.to_string()]);
+        }
+        let child = command
             .arg("--data")
             .arg(&self.data)
             .arg("--socket")

@@ -5,6 +5,7 @@ pub(crate) mod browser;
 pub(crate) mod cgroup;
 pub(crate) mod crowd;
 pub(crate) mod machine;
+pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod private_engine;
 pub(crate) mod processes;
