@@ -260,8 +260,11 @@ fn the_page_is_readable_everywhere_during_a_canary_and_its_buttons_act() {
     });
     scene.sees(".color .release", "r1");
 
-    // What somebody says of themselves is text, whatever it looks like.
-    let mut back = scene.machine.app_command(&scene.app, &["rollback"]);
+    // What somebody says of themselves is text, whatever it looks like. The rollback before may still hold
+    // the lock for a moment.
+    let mut back = scene
+        .machine
+        .app_command(&scene.app, &["rollback", "--wait-lock", "30s"]);
     let back = back.env("GITHUB_ACTOR", HOSTILE).output().unwrap();
     assert!(back.status.success(), "{back:?}");
     scene.sees(".events li", HOSTILE);
