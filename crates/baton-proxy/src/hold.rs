@@ -80,11 +80,10 @@ impl NoPlace {
 }
 
 /// How long one request has been held, over all its attempts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Held {
     /// Boxed: few requests are ever held, and it lies in the task of every connection.
     wait: Option<Box<Wait>>,
-    pause: Duration,
     /// Whose request it is.
     pub(crate) caller: Caller,
     /// It never ends without a place.
@@ -95,6 +94,8 @@ pub(crate) struct Held {
 #[derive(Debug)]
 struct Wait {
     since: Instant,
+    /// How long it waits before the same instances are tried again.
+    pause: Duration,
     /// None while it has a place.
     waiting: Option<Waiting>,
 }
@@ -114,17 +115,6 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.holding.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Held {
-            wait: None,
-            pause: FIRST_PAUSE,
-            caller: Caller::default(),
-            patient: false,
-        }
     }
 }
 
@@ -148,6 +138,7 @@ impl Held {
             route.counters.held.fetch_add(1, Ordering::Relaxed);
             Box::new(Wait {
                 since: Instant::now(),
+                pause: FIRST_PAUSE,
                 waiting: None,
             })
         });
@@ -161,9 +152,9 @@ impl Held {
             }
             rest = LONGEST_PAUSE;
         }
-        if retry {
-            rest = rest.min(self.pause);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if retry && let Some(wait) = &mut self.wait {
+            rest = rest.min(wait.pause);
+            wait.pause = (wait.pause * 2).min(LONGEST_PAUSE);
         }
         // Either way it is time for another look.
         let _ = tokio::time::timeout(rest, published).await;

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 
 use super::machine;
 
+/// A metric with its labels.
+type Series = (String, BTreeMap<String, String>);
+
 /// One scrape: values by metric and labels.
 #[derive(Debug, Default)]
-pub(crate) struct Scrape(BTreeMap<(String, BTreeMap<String, String>), f64>);
+pub(crate) struct Scrape(BTreeMap<Series, f64>);
 
 impl Scrape {
     pub(crate) fn of(address: SocketAddr) -> Scrape {
@@ -81,8 +84,7 @@ impl Scrape {
 
     /// Every histogram's buckets rise with their bounds, and end with its count.
     pub(crate) fn assert_histograms(&self) -> usize {
-        let mut buckets: BTreeMap<(String, BTreeMap<String, String>), Vec<(f64, f64)>> =
-            BTreeMap::new();
+        let mut buckets: BTreeMap<Series, Vec<(f64, f64)>> = BTreeMap::new();
         for ((name, labels), value) in &self.0 {
             if let Some(name) = name.strip_suffix("_bucket") {
                 let mut labels = labels.clone();
