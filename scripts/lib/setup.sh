@@ -42,6 +42,8 @@ install_python_tools() {
 # Chromium from Debian, driven by PyPI's playwright, which needs no browser of its own then.
 install_browser() {
     install_packages chromium=chromium
+    # Korean glyphs, for the status page; fonts have no command to look for.
+    ls /usr/share/fonts/truetype/nanum >/dev/null 2>&1 || install_packages no-such-command=fonts-nanum
     "$tools/python/bin/python" -c 'import playwright' 2>/dev/null ||
         "$tools/python/bin/pip" install -q --disable-pip-version-check playwright || die "pip install playwright failed"
 }
@@ -80,7 +82,7 @@ install_nextest() {
 # Everything that the tests need.
 install_all() {
     command -v cargo >/dev/null || die "Rust is missing: install it with rustup and try again"
-    install_packages cc=gcc curl=curl python3=python3 docker=docker.io nginx=nginx systemd-analyze=systemd h2load=nghttp2-client redis-server=redis-server
+    install_packages cc=gcc curl=curl python3=python3 docker=docker.io nginx=nginx systemd-analyze=systemd h2load=nghttp2-client redis-server=redis-server pebble=pebble
     python3 -c 'import ensurepip' 2>/dev/null || install_packages no-such-command=python3-venv
     install_python_tools
     install_browser

@@ -29,6 +29,8 @@ pub struct Seen {
     pub builds: bool,
     /// TCP ports inside the container that it exposes or publishes, each once.
     pub ports: Vec<u16>,
+    /// Of those, by the port of the machine that leads there, where both are typed as numbers.
+    pub published: BTreeMap<u16, u16>,
     /// As typed, variables and all.
     pub environment: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
@@ -90,6 +92,7 @@ fn seen(name: &str, service: &Value) -> Seen {
             .map(str::to_owned),
         builds: service.get("build").is_some(),
         ports,
+        published: list("ports").filter_map(published_port).collect(),
         environment: pairs(service.get("environment")),
         labels: pairs(service.get("labels")),
         writes: list("volumes").filter_map(writable).collect(),
@@ -113,6 +116,25 @@ fn target_port(port: &Value) -> Option<u16> {
         },
         _ => None,
     }
+}
+
+/// `8080:80`, `127.0.0.1:8080:80/tcp`, `{target: 80, published: "8080"}`; a variable's default counts.
+fn published_port(port: &Value) -> Option<(u16, u16)> {
+    let target = target_port(port)?;
+    let published = match port {
+        Value::String(text) => {
+            let text = text.split('/').next()?;
+            let (rest, _) = text.rsplit_once(':')?;
+            let rest = rest.trim_end_matches('}');
+            rest.rsplit([':', '-']).next()?.parse().ok()?
+        }
+        Value::Object(long) => match long.get("published")? {
+            Value::String(text) => text.parse().ok()?,
+            other => u16::try_from(other.as_u64()?).ok()?,
+        },
+        _ => return None,
+    };
+    Some((published, target))
 }
 
 /// A mapping, or a list of `NAME=value`.
@@ -297,6 +319,7 @@ mod tests {
         });
         let seen = seen("api", &service);
         assert_eq!(seen.ports, [8080, 9000, 7000]);
+        assert_eq!(seen.published, BTreeMap::from([(80, 8080), (1, 8080)]));
         assert_eq!(seen.environment["A"], "b=c");
         assert_eq!(seen.writes, ["/data", "/x"]);
         assert!(seen.has_healthcheck && !seen.has_x_baton && !seen.builds);

@@ -7,12 +7,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::color::{AppName, Color, Role};
-use crate::policy::{Overlap, Policy, Strategy};
+use crate::policy::{Notify, Overlap, Policy, Strategy};
 use crate::rendering::Rendering;
 
 /// Who runs the instances of an app.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Default,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
@@ -37,6 +48,21 @@ pub struct Project {
     pub renderings: Vec<(Color, Role, Rendering)>,
     /// Every key that was changed or dropped, and what is not part of a release. For the plan.
     pub notices: Vec<Notice>,
+    /// What the pipeline says about it; decides nothing of what runs.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// Where a release comes from, as the pipeline says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// Hash of the commit.
+    pub commit: Option<String>,
+    /// Who made the commit, or started the pipeline.
+    pub author: Option<String>,
+    /// Page of the pipeline's run: `https://…`
+    pub pipeline: Option<String>,
 }
 
 /// A service with `x-baton`.
@@ -80,6 +106,18 @@ impl Project {
             .map(|service| service.policy.watch)
             .max()
             .unwrap_or_default()
+    }
+
+    /// Who is told what a deploy of the app comes to, each once.
+    #[must_use]
+    pub fn notify(&self) -> Vec<Notify> {
+        let mut all: Vec<Notify> = Vec::new();
+        for notify in self.services.iter().flat_map(|s| &s.policy.notify) {
+            if !all.contains(notify) {
+                all.push(notify.clone());
+            }
+        }
+        all
     }
 
     /// Is there a test server to stage? Then there are renderings of [`Role::Preview`].
@@ -143,7 +181,7 @@ pub enum Awaited {
 }
 
 /// One line of the plan about the user's file: `services.api.container_name: dropped, …`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Notice {
     /// Key path, e.g. `services.api.ports`.
     pub key: String,
@@ -155,7 +193,7 @@ pub struct Notice {
 pub type FetchedImages = BTreeMap<String, FetchedImage>;
 
 /// An image that is on the machine now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FetchedImage {
     /// `sha256:<64 hex>`: what the color runs.
     pub id: String,

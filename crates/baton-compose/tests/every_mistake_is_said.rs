@@ -25,10 +25,6 @@ fn the_form_that_is_promised() {
         "compose.yaml: services.api.x-baton.drain.requests: expected a duration such as \"30s\", found \"30\""
     );
     assert_eq!(
-        process("hosts: [a.example.com], notify: []"),
-        "compose.yaml: services.api.x-baton.notify: not supported yet"
-    );
-    assert_eq!(
         process("hosts: [a.example.com], helth: { path: / }"),
         "compose.yaml: services.api.x-baton.helth: unknown key; did you mean health?"
     );
@@ -88,9 +84,13 @@ fn every_value_has_its_sentence() {
         "hosts: [\"*\"], colors: { red: {} }",
         "hosts: [\"*\"], colors: { green: { environment: { A: [1] } } }",
         "hosts: [\"*\"], keep_wram: 1s, xyz: 1",
-        "hosts: [\"*\"], preview: {}, notify: [], activate: {}, migrate: {}",
+        "hosts: [\"*\"], preview: {}, notify: [{}], activate: {}, migrate: {}",
         "hosts: [\"*\"], basic_auth: {}, allow: []",
         "hosts: [\"*\"], allow: []",
+        "hosts: [\"*\"], notify: \"https://hooks.example.com/T0/B0/hidden\"",
+        "hosts: [\"*\"], notify: [{ slack: hooks.example.com/hidden, language: de, events: [begun] }]",
+        "hosts: [\"*\"], notify: [{ slack: \"https://a.test/hidden\", discord: \"https://a.test/hidden\" }]",
+        "hosts: [\"*\"], notify: [{ slack: \"https://a.test/hidden\", secret: hidden }, { webhook: \"https://a.test/hidden\", secret: \"\" }]",
         "hosts: [\"*\"], canary: fast",
         "hosts: [\"*\"], canary: { steps: 5, hold: 2, min_requests: -1, gate: open, header: maybe, step: 1 }",
         "hosts: [\"*\"], canary: { steps: [0, 101, a%] }",

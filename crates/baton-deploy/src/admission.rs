@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 use crate::error::DeployError;
-use crate::router::Page;
+use crate::router::{Feature, Page};
 
 /// Largest page in bytes; it is held in memory and in the database.
 pub const LARGEST_PAGE: usize = 1024 * 1024;
@@ -21,7 +21,7 @@ pub(crate) struct Admission {
 }
 
 /// `baton maintenance on`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Maintenance {
     /// HTML; None: Baton's own.
     pub page: Option<String>,
@@ -63,6 +63,7 @@ pub(crate) async fn of(core: &Core, app: &AppName) -> Result<Admission, DeployEr
 /// `pause` and `resume`.
 pub(crate) async fn hold(core: &Core, app: &AppName, held: bool) -> Result<(), DeployError> {
     core.known(app).await?;
+    able(core, Feature::Hold, held)?;
     core.store.set_paused(app, held).await?;
     let kind = if held { "paused" } else { "resumed" };
     publish(core, app, kind).await
@@ -75,6 +76,7 @@ pub(crate) async fn maintain(
     maintenance: Option<Maintenance>,
 ) -> Result<(), DeployError> {
     core.known(app).await?;
+    able(core, Feature::Page, maintenance.is_some())?;
     if let Some(page) = maintenance.as_ref().and_then(|wanted| wanted.page.as_ref())
         && page.len() > LARGEST_PAGE
     {
@@ -89,6 +91,14 @@ pub(crate) async fn maintain(
     };
     core.store.set_maintenance(app, maintenance).await?;
     publish(core, app, kind).await
+}
+
+/// What was set while another router carried traffic can be taken back under any.
+fn able(core: &Core, feature: Feature, wanted: bool) -> Result<(), DeployError> {
+    match core.routes.router().lacks(feature) {
+        Some(reason) if wanted => Err(DeployError::Usage(reason.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 async fn publish(core: &Core, app: &AppName, kind: &str) -> Result<(), DeployError> {

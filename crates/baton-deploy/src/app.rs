@@ -9,6 +9,7 @@ use crate::core::{Core, ask};
 use crate::drain::{self, Leaving, Settled, Unrouted};
 use crate::error::DeployError;
 use crate::images;
+use crate::launch;
 use crate::lock::Busy;
 use crate::preview;
 use crate::running::{RunningDeploy, Tail};
@@ -72,6 +73,7 @@ pub(crate) async fn named(core: &Core, name: Option<&str>) -> Result<AppName, De
 
 pub(crate) async fn remove(core: &Arc<Core>, app: &AppName) -> Result<(), DeployError> {
     core.known(app).await?;
+    launch::end_watch(core, app).await;
     // Not a deploy, but nobody may deploy meanwhile.
     let lock = core
         .locks

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_compose::project::{FetchedImages, Notice};
+use baton_compose::project::{FetchedImage, FetchedImages, Notice};
 use baton_compose::{AppName, Color, EngineKind};
-use baton_engine::{Engine, LogLine};
+use baton_engine::{Engine, ImageTar, LogLine, WantedImage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::admission::{self, Maintenance};
+use crate::certificates::Certificates;
 use crate::core::Core;
 use crate::error::DeployError;
 use crate::observe::{self, Observed};
@@ -20,8 +21,12 @@ use crate::receipt::Receipt;
 use crate::release::{Release, ReleaseId};
 use crate::request::{DeployRequest, Intent, RollbackRequest, Steer, SwitchRequest};
 use crate::router::Router;
+use crate::slots::{SlotRole, Weight};
 use crate::status::Status;
 use crate::store::Store;
+use crate::telling::Listener;
+use crate::token::{self, NewToken, TokenInfo};
+use crate::traffic::{self, Traffic};
 use crate::work::Work;
 use crate::{app, launch, look, recover, sessions, supervise, unwell};
 
@@ -35,6 +40,8 @@ pub struct Settings {
     /// Whose figures the router goes on counting, where those of an earlier daemon are among them
     /// ([`ControlPlane::session`]). None: they begin with this control plane.
     pub session: Option<String>,
+    /// Who gets certificates for `tls: auto`; None: nobody does.
+    pub certificates: Option<Arc<dyn Certificates>>,
 }
 
 /// The control plane of one machine: owns the database, the app locks and every deploy that runs.
@@ -59,10 +66,11 @@ pub struct Running {
 }
 
 /// One line of `baton events`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     pub id: i64,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub at: time::OffsetDateTime,
     pub app: Option<AppName>,
     /// `deploy_started`, `switched`, `instance_exited`, …
@@ -70,8 +78,20 @@ pub struct Event {
     pub text: String,
 }
 
+/// What is in one color, by [`ControlPlane::places`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub app: AppName,
+    pub color: Color,
+    pub role: SlotRole,
+    /// Percent of the clients that it has.
+    pub weight: Weight,
+    pub release: ReleaseId,
+    pub image: String,
+}
+
 /// What `baton check` and `--dry-run` show.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Check {
     pub plan: crate::plan::Plan,
     /// Keys of the file that Baton changed or dropped, and what it knows of the app beside.
@@ -93,14 +113,26 @@ impl ControlPlane {
     /// # Errors
     /// The data folder or the database cannot be used.
     pub async fn open(settings: Settings) -> Result<Arc<ControlPlane>, DeployError> {
+        ControlPlane::open_heard(settings, Vec::new()).await
+    }
+
+    /// The same, with listeners that are told what deploys come to.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::open`].
+    pub async fn open_heard(
+        settings: Settings,
+        listeners: Vec<Arc<dyn Listener>>,
+    ) -> Result<Arc<ControlPlane>, DeployError> {
         let store = Store::open(&settings.data).await?;
-        let core = Core::new(settings, store);
+        let core = Core::new(settings, listeners, store);
         let control = Arc::new(ControlPlane { core });
         let core = &control.core;
         recover::serve(core).await?;
         recover::unfinished(core).await?;
         core.spawn(unwell::look_after(Arc::clone(core)));
         core.spawn(sessions::look_after(Arc::clone(core)));
+        core.spawn(traffic::look_after(Arc::clone(core)));
         for (kind, engine) in &core.engines {
             core.spawn(supervise::follow(
                 Arc::clone(core),
@@ -166,6 +198,38 @@ impl ControlPlane {
             }
         };
         launch::launch(&self.core, app, work, request.wait_lock, request.by).await
+    }
+
+    /// The staged release goes live with the configuration that it was staged with; started again with
+    /// the live environment.
+    ///
+    /// # Errors
+    /// Nothing is staged; as [`ControlPlane::deploy`].
+    pub async fn promote(
+        self: &Arc<Self>,
+        app: &AppName,
+        by: Option<String>,
+    ) -> Result<Running, DeployError> {
+        self.core.known(app).await?;
+        let staged = self.core.store.staged(app).await?;
+        let release = match staged {
+            Some(id) => self.core.store.release(app, id).await?,
+            None => None,
+        };
+        let project = release.map(|release| release.project).ok_or_else(|| {
+            DeployError::Usage(format!(
+                "nothing of {app} is staged; `baton stage` puts a release on its preview hosts first"
+            ))
+        })?;
+        let request = DeployRequest {
+            project,
+            intent: Intent::Promote,
+            strategy: None,
+            force: true,
+            wait_lock: None,
+            by,
+        };
+        self.deploy(request).await
     }
 
     /// The command line has pulled or built; `Err` with its reason when that failed. Nothing when
@@ -289,6 +353,11 @@ impl ControlPlane {
         look::status(&self.core).await
     }
 
+    /// What is in each color of every app, from the database alone: no engine is asked.
+    pub async fn places(&self) -> Vec<Place> {
+        look::places(&self.core).await
+    }
+
     /// Newest first.
     ///
     /// # Errors
@@ -368,5 +437,77 @@ impl ControlPlane {
     /// No such app; several and no name.
     pub async fn app(&self, name: Option<&str>) -> Result<AppName, DeployError> {
         app::named(&self.core, name).await
+    }
+
+    /// What each app answered in the last minutes; only samples after `after_ms` (milliseconds since
+    /// 1970).
+    #[must_use]
+    pub fn traffic(&self, after_ms: i64) -> Vec<Traffic> {
+        self.core.traffic.after(after_ms)
+    }
+
+    /// Makes a token; the text is returned here and never again.
+    ///
+    /// # Errors
+    /// Its name is taken or no name, it has expired already; the database cannot be written.
+    pub async fn create_token(
+        &self,
+        wanted: NewToken,
+        by: Option<&str>,
+    ) -> Result<(String, TokenInfo), DeployError> {
+        token::create(&self.core, wanted, by).await
+    }
+
+    /// All tokens, expired ones too, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, DeployError> {
+        self.core.store.tokens().await
+    }
+
+    /// Whose token this is; None when it is none, or has expired.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn verify_token(&self, text: &str) -> Result<Option<TokenInfo>, DeployError> {
+        token::verify(&self.core, text).await
+    }
+
+    /// Takes a token away, by its name or number.
+    ///
+    /// # Errors
+    /// No such token; the database cannot be written.
+    pub async fn revoke_token(
+        &self,
+        which: &str,
+        by: Option<&str>,
+    ) -> Result<TokenInfo, DeployError> {
+        token::revoke(&self.core, which, by).await
+    }
+
+    /// Gives the docker engine an archive of `docker save`; the names or IDs of its images.
+    ///
+    /// # Errors
+    /// The engine is not there, or cannot read the archive.
+    pub async fn load_images(&self, archive: ImageTar) -> Result<Vec<String>, DeployError> {
+        let engine = self.core.engine(EngineKind::Docker)?;
+        let images = engine.load_images(archive).await?;
+        let text = format!("images were loaded: {}", images.join(", "));
+        self.core.event(None, "images_loaded", text).await;
+        Ok(images)
+    }
+
+    /// Finds an image on this machine, or pulls it with the credentials given, which are kept nowhere.
+    ///
+    /// # Errors
+    /// The registry's own words; the engine is not there.
+    pub async fn fetch_image(
+        &self,
+        wanted: WantedImage,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, DeployError> {
+        let engine = self.core.engine(EngineKind::Docker)?;
+        Ok(engine.fetch_image(wanted, line).await?)
     }
 }

@@ -10,6 +10,7 @@ use baton_engine::{Engine, EngineError, Instance, InstanceId, InstanceState, Slo
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
+use crate::certificates::Certificates;
 use crate::control::{Event, Settings};
 use crate::error::DeployError;
 use crate::lock::Locks;
@@ -18,6 +19,8 @@ use crate::routes::Routes;
 use crate::running::{RunningDeploy, Tail};
 use crate::store::Store;
 use crate::supervise::Supervision;
+use crate::telling::Listener;
+use crate::traffic::Samples;
 
 /// An engine that does not answer a question in this time counts as hanging: the caller goes on
 /// without the answer. What changes something is never cut short (see [`Engine`]).
@@ -28,10 +31,15 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) engines: BTreeMap<EngineKind, Arc<dyn Engine>>,
     pub(crate) routes: Routes,
+    /// None: the daemon gets none.
+    pub(crate) certificates: Option<Arc<dyn Certificates>>,
     pub(crate) locks: Arc<Locks>,
     /// One candidate boots at a time on a machine.
     pub(crate) boots: Arc<Semaphore>,
     pub(crate) supervision: Supervision,
+    /// Told what deploys come to.
+    pub(crate) listeners: Vec<Arc<dyn Listener>>,
+    pub(crate) traffic: Samples,
     pub(crate) data: PathBuf,
     /// Held while `sessions` writes its file; whether that failed the last time.
     pub(crate) remembering: tokio::sync::Mutex<bool>,
@@ -48,14 +56,21 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, store: Store) -> Arc<Core> {
+    pub(crate) fn new(
+        settings: Settings,
+        listeners: Vec<Arc<dyn Listener>>,
+        store: Store,
+    ) -> Arc<Core> {
         Arc::new(Core {
             store,
             engines: settings.engines,
             routes: Routes::new(settings.router),
+            certificates: settings.certificates,
             locks: Arc::default(),
             boots: Arc::new(Semaphore::new(1)),
             supervision: Supervision::default(),
+            listeners,
+            traffic: Samples::default(),
             data: settings.data,
             remembering: tokio::sync::Mutex::default(),
             boot: boot_id(),

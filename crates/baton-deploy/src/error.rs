@@ -3,6 +3,7 @@
 use baton_compose::AppName;
 
 use crate::outcome::ExitCode;
+use crate::router::RouteError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -37,7 +38,7 @@ pub enum DeployError {
     #[error(transparent)]
     Engine(#[from] baton_engine::EngineError),
     #[error(transparent)]
-    Route(#[from] crate::router::RouteConflict),
+    Route(#[from] RouteError),
     #[error("{0}")]
     Other(String),
 }
@@ -51,6 +52,7 @@ impl DeployError {
             | DeployError::BeingRemoved { .. }
             | DeployError::Displaced { .. }
             | DeployError::Upgrading => ExitCode::Locked,
+            DeployError::Route(RouteError::Failed(_)) => ExitCode::ReleaseFailed,
             DeployError::Refused { .. } | DeployError::Route(_) => ExitCode::Refused,
             DeployError::Store { .. } | DeployError::Engine(_) | DeployError::Other(_) => {
                 ExitCode::Error

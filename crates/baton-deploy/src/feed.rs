@@ -81,9 +81,29 @@ impl Feed {
         mpsc::Receiver<Progress>,
         impl Future<Output = ()> + Send + use<>,
     ) {
+        let counted = Follower::new(self);
+        self.read(Some(counted))
+    }
+
+    /// The same for the daemon itself, which waits for nothing: no command is counted.
+    pub(crate) fn overhear(
+        self: &Arc<Self>,
+    ) -> (
+        mpsc::Receiver<Progress>,
+        impl Future<Output = ()> + Send + use<>,
+    ) {
+        self.read(None)
+    }
+
+    fn read(
+        self: &Arc<Self>,
+        counted: Option<Follower>,
+    ) -> (
+        mpsc::Receiver<Progress>,
+        impl Future<Output = ()> + Send + use<>,
+    ) {
         let (sender, receiver) = mpsc::channel(64);
         let feed = Arc::clone(self);
-        let counted = Follower::new(&feed);
         let work = async move {
             let _counted = counted;
             let mut length = feed.length.subscribe();

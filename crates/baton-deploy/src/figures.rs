@@ -54,7 +54,7 @@ pub(crate) fn of(router: &dyn Router, instances: &[Instance]) -> Answered {
 }
 
 /// One side, as people and programs see it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct SideFigures {
     pub requests: u64,

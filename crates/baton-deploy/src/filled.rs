@@ -48,6 +48,7 @@ fn essence(project: &Project) -> Project {
     project.directory.clear();
     project.files.clear();
     project.notices.clear();
+    project.origin = None;
     project.plain.clear();
     for service in &mut project.services {
         service.image = None;

@@ -14,7 +14,7 @@ use crate::health::{Check, History};
 use crate::preview;
 use crate::release::{Release, ReleaseId};
 use crate::slots::SlotRole;
-use crate::step;
+use crate::step::{self, attach_streams};
 use crate::supervise::Kept;
 
 /// How soon it looks again when the engine did not answer or something is not up yet.
@@ -334,6 +334,12 @@ impl Wait {
         let _changing = self.kept.change().await;
         if !self.is_live(self.release.id).await {
             return true;
+        }
+        if self.core.routes.is_stopped(&self.app).await
+            && let Err(error) =
+                attach_streams::reopen(&self.core, &self.release, self.color, &instance).await
+        {
+            tracing::error!(app = %self.app, "{error}");
         }
         match self
             .core

@@ -17,6 +17,7 @@ use crate::request::Steer;
 use crate::run;
 use crate::running::{RunningDeploy, Switched};
 use crate::store::{DeployRow, Phase};
+use crate::telling;
 use crate::work::Work;
 
 /// Accepts a deploy and runs it beside the caller. Without `wait` the lock must be free now.
@@ -29,14 +30,8 @@ pub(crate) async fn launch(
 ) -> Result<Running, DeployError> {
     // Whoever wants another release back need not wait until this one has been watched long enough.
     let back = matches!(work, Work::Rollback { .. } | Work::Switch { .. });
-    let watched = core
-        .locks
-        .holder(&app)
-        .filter(|holder| holder.is_watching());
-    if let Some(holder) = watched.filter(|_| back) {
-        holder.hurry_watch();
-        holder.finished().await;
-        core.locks.free(&app, &holder).await;
+    if back {
+        end_watch(core, &app).await;
     }
     if core.locks.is_frozen() {
         return Err(Busy::Frozen.error());
@@ -63,6 +58,7 @@ pub(crate) async fn launch(
         started_at,
     };
     core.register(&deploy);
+    telling::follow(core, &deploy, &row);
     let (progress, following) = deploy.feed.follow();
     core.spawn(following);
     match core.locks.try_take(&deploy) {
@@ -84,6 +80,17 @@ pub(crate) async fn launch(
         deploy: id,
         progress,
     })
+}
+
+/// A deploy that has switched and is only being watched ends now, by what was seen so far; the app's
+/// lock is free then.
+pub(crate) async fn end_watch(core: &Core, app: &AppName) {
+    let holder = core.locks.holder(app);
+    if let Some(holder) = holder.filter(|holder| holder.is_watching()) {
+        holder.hurry_watch();
+        holder.finished().await;
+        core.locks.free(app, &holder).await;
+    }
 }
 
 /// Waits for the lock, then runs.

@@ -28,9 +28,13 @@
 //! | [`redis`] | Redis Streams: nothing of the old color is lost |
 //! | [`observe`] | watches a stream path during a deploy and says which mode fits |
 //! | `sessions` | which clients' sessions live where, over a restart of the daemon |
+//! | [`certificates`] | which hosts want a certificate of the daemon's; who gets them is given from outside |
 //! | `lock` | one deploy of an app at a time |
 //! | `fault` | where tests kill the real daemon; not in release builds |
 //! | [`machine`] | memory and disk that are left |
+//! | [`telling`] | what deploys come to, for whoever listens |
+//! | [`token`] | who may use the API over TCP, and for what |
+//! | [`traffic`] | requests, errors, latency and streams of the last minutes |
 //! | [`progress`], [`status`] | what users see while it goes on, and at any time (JSON contract) |
 //! | [`request`], [`outcome`] | what a deploy is asked with, how it ended and with which exit code |
 //!
@@ -74,6 +78,7 @@ mod verdict;
 mod work;
 
 pub mod admission;
+pub mod certificates;
 pub mod control;
 pub mod error;
 pub mod journal;
@@ -89,6 +94,9 @@ pub mod request;
 pub mod router;
 pub mod slots;
 pub mod status;
+pub mod telling;
+pub mod token;
+pub mod traffic;
 
 pub use control::ControlPlane;
 pub use error::DeployError;

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use baton_compose::{AppName, Color};
+use baton_compose::project::Notice;
+use baton_compose::{AppName, Color, Project, Role};
 use baton_engine::{Instance, InstanceState, LogLine};
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::admission;
-use crate::control::{Check, Event};
+use crate::certificates;
+use crate::control::{Check, Event, Place};
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::plan::StepName;
@@ -66,6 +68,10 @@ async fn app_status(core: &Core, app: &AppName) -> Option<AppStatus> {
         }),
         colors: Colors { blue, green },
         hosts: release.as_ref().map(hosts).unwrap_or_default(),
+        certificates: match &core.certificates {
+            Some(certificates) => certificates.status(app),
+            None => Vec::new(),
+        },
         paused: admission.held,
         maintenance: admission.page.is_some(),
         warnings: warnings(core, app, release.as_ref()),
@@ -124,11 +130,7 @@ async fn color(core: &Core, app: &AppName, slot: SlotState, canary: Weight) -> C
             .map(|release| release.image())
             .filter(|image| !image.is_empty()),
         role: slot.role,
-        weight: match slot.role {
-            SlotRole::Live => canary.rest(),
-            SlotRole::Candidate => canary,
-            _ => Weight::NONE,
-        },
+        weight: weight(slot.role, canary),
         streams,
         instances,
     }
@@ -182,6 +184,39 @@ async fn is_ready(core: &Core, release: Option<&Release>, instance: &Instance) -
     }
 }
 
+pub(crate) async fn places(core: &Core) -> Vec<Place> {
+    let mut places = Vec::new();
+    for app in core.store.apps().await.unwrap_or_default() {
+        let Ok(slots) = core.store.slots(&app).await else {
+            continue;
+        };
+        let canary = core.routes.live(&app).await;
+        let canary = canary.map_or(Weight::NONE, |live| live.canary_weight());
+        for slot in slots {
+            let Some(id) = slot.release else { continue };
+            let release = core.store.release(&app, id).await.ok().flatten();
+            places.push(Place {
+                app: app.clone(),
+                color: slot.color,
+                role: slot.role,
+                weight: weight(slot.role, canary),
+                release: id,
+                image: release.map(|release| release.image()).unwrap_or_default(),
+            });
+        }
+    }
+    places
+}
+
+/// What a color has of the clients while the candidate has `canary`.
+fn weight(role: SlotRole, canary: Weight) -> Weight {
+    match role {
+        SlotRole::Live => canary.rest(),
+        SlotRole::Candidate => canary,
+        _ => Weight::NONE,
+    }
+}
+
 pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check, DeployError> {
     let app = &request.project.app;
     let live = core.live_release(app).await?;
@@ -205,7 +240,10 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
     if !planned.plan.has(StepName::StopOld) {
         findings.refusals.extend(findings.short_of_memory.take());
     }
+    let mut notices = planned.notices;
+    notices.extend(plain_hosts(core, &request.project));
     let mut refusals = findings.refusals;
+    refusals.extend(planning::beyond_the_router(core, &planned.plan));
     if let Some(holder) = core.locks.holder(app) {
         refusals.push(if holder.is_removal() {
             format!("{app} is being removed")
@@ -220,11 +258,24 @@ pub(crate) async fn check(core: &Core, request: &DeployRequest) -> Result<Check,
         && live.is_some_and(|live| live.is_same_as(&request.project, &Default::default()));
     Ok(Check {
         plan: planned.plan,
-        notices: planned.notices,
+        notices,
         nothing_to_do,
         figures: findings.figures,
         refusals,
         warnings: core.warnings(app),
+    })
+}
+
+/// Nothing is said of TLS, and this daemon gets no certificates.
+fn plain_hosts(core: &Core, project: &Project) -> Option<Notice> {
+    let hosts = certificates::hosts_of(project, Role::Live);
+    let first = hosts.first()?;
+    let plain = core.certificates.is_none() && certificates::asked_for(project).is_none();
+    plain.then(|| Notice {
+        key: "x-baton.tls".to_owned(),
+        text: format!(
+            "off for {first}: this daemon gets no certificates (`baton serve --acme-email ADDRESS`); `tls: off` says that this is meant"
+        ),
     })
 }
 

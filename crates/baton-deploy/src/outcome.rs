@@ -6,7 +6,7 @@ use crate::receipt::Receipt;
 use crate::release::ReleaseId;
 
 /// The result of a deploy, rollback or switch: the last line of `--json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Outcome {
     pub ok: bool,
     pub exit_code: ExitCode,
@@ -40,6 +40,19 @@ pub enum ExitCode {
     Refused = 6,
 }
 
+impl schemars::JsonSchema for ExitCode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ExitCode".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "0 done, 1 error, 2 usage, 3 the new release failed, 4 it was taken back, 5 another deploy holds the lock, 6 preflight refused",
+            "type": "integer", "minimum": 0, "maximum": 6
+        })
+    }
+}
+
 impl Serialize for ExitCode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(*self as u8)
@@ -61,7 +74,7 @@ impl<'de> Deserialize<'de> for ExitCode {
 }
 
 /// Why a new release did not come up.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Failure {
     /// Which instance, e.g. `api 1 (green)`.
     pub instance: String,
@@ -76,7 +89,7 @@ pub struct Failure {
 }
 
 /// One or several equal probes in a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Probe {
     /// Milliseconds after the start of the instance: first and last of the row.
     pub first_ms: u64,

@@ -9,11 +9,25 @@ use serde::{Deserialize, Serialize};
 use crate::release::ReleaseId;
 
 /// A step, in the words of `--json`, the journal and the receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
     Preflight,
     Fetch,
+    /// Certificates of hosts that have none yet.
+    Certify,
     /// `hooks.before_start`
     BeforeStart,
     Migrate,
@@ -50,6 +64,7 @@ impl StepName {
         match self {
             StepName::Preflight => "preflight",
             StepName::Fetch => "fetch",
+            StepName::Certify => "certify",
             StepName::BeforeStart => "before_start",
             StepName::Migrate => "migrate",
             StepName::StopOld => "stop_old",
@@ -97,7 +112,7 @@ impl fmt::Display for StepName {
 
 /// The steps of one deploy in their order. The first ones, up to *watch* and what follows it, belong
 /// to the command (the *head*); the others to the daemon (the *tail*).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Plan {
     pub kind: DeployKind,
     pub strategy: Strategy,
@@ -133,7 +148,7 @@ impl Plan {
 }
 
 /// Which command wrote the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployKind {
     Deploy,
@@ -150,6 +165,18 @@ pub enum DeployKind {
 }
 
 impl DeployKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeployKind::Deploy => "deploy",
+            DeployKind::Stage => "stage",
+            DeployKind::Promote => "promote",
+            DeployKind::RollbackWarm => "rollback_warm",
+            DeployKind::RollbackBoot => "rollback_boot",
+            DeployKind::Switch => "switch",
+        }
+    }
+
     /// An instance is started for it.
     #[must_use]
     pub fn boots(self) -> bool {

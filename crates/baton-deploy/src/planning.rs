@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use baton_compose::policy::{Overlap, Strategy};
 use baton_compose::project::Notice;
-use baton_compose::{AppName, Color, Project};
+use baton_compose::{AppName, Color, Project, Role};
 use baton_engine::InstanceState;
 
+use crate::certificates;
 use crate::core::{Core, ask};
 use crate::error::DeployError;
 use crate::hooks;
 use crate::plan::{DeployKind, Plan, StepName};
 use crate::release::{Release, ReleaseId};
+use crate::router::Feature;
 use crate::running::RunningDeploy;
 use crate::slots::{SlotRole, SlotState};
 use crate::step::{Walk, preflight};
 use crate::store::DeployRow;
 use crate::strategy::{self, Asks, Way};
 use crate::tail::{self, After};
+use crate::telling;
 use crate::work::Work;
 
 /// A plan, and what the walk needs beside it.
@@ -51,7 +54,7 @@ impl Planned {
             boot: None,
             keeper: None,
             served: false,
-            before_switch: None,
+            switched: None,
             tail: None,
             drained: None,
             moved: Default::default(),
@@ -61,7 +64,7 @@ impl Planned {
 
 /// Writes the plan. A warm color that it wants back is taken from its tail.
 pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Planned, DeployError> {
-    match work {
+    let planned = match work {
         Work::Deploy {
             project,
             force,
@@ -73,7 +76,22 @@ pub(crate) async fn plan(core: &Core, app: &AppName, work: Work) -> Result<Plann
         Work::Rollback { to, current } => rollback(core, app, to, current).await,
         Work::Switch { to } => switch(core, app, to).await,
         Work::Over => Err(DeployError::Other("it has ended already".to_owned())),
+    }?;
+    if let Some(reason) = beyond_the_router(core, &planned.plan) {
+        return Err(DeployError::Refused { reason });
     }
+    Ok(planned)
+}
+
+/// Steps that what carries traffic cannot do.
+pub(crate) fn beyond_the_router(core: &Core, plan: &Plan) -> Option<String> {
+    let asks = [
+        (StepName::Canary, Feature::Canary),
+        (StepName::StopOld, Feature::Hold),
+    ];
+    let mut asked = asks.into_iter().filter(|(step, _)| plan.has(*step));
+    let reason = asked.find_map(|(_, feature)| core.routes.router().lacks(feature));
+    reason.map(str::to_owned)
 }
 
 /// The plan of a deploy; takes nothing from anyone, so `check` may ask for it too.
@@ -100,6 +118,7 @@ pub(crate) async fn deploy(
             text: "plain Compose runs it: its containers become r0 (blue), serve through Baton until the switch, and are drained and stopped then; a rollback to r0 after that starts its image again as plain Compose did (command, environment, mounts, limits), with the networks and logging of this file".to_owned(),
         });
     }
+    notices.extend(telling::unaddressed(&project));
     notices.extend(sessions_at_risk(core, app, &project).map(|text| Notice {
         key: "x-baton.sessions".to_owned(),
         text,
@@ -114,6 +133,7 @@ pub(crate) async fn deploy(
         asks: asks(&project, previous.as_ref()),
     };
     way.asks.fetch = true;
+    way.asks.certify = lacks_certificates(core, &project, Role::Live);
     // What is adopted is drained by the rules of this file.
     way.asks.messages |= adopt && has_messages(&project);
     notices.extend(settle_strategy(&mut way, adopt, previous.as_ref())?);
@@ -189,6 +209,7 @@ async fn stops_first(
 fn asks(project: &Project, old: Option<&Release>) -> Asks {
     Asks {
         fetch: false,
+        certify: false,
         migrate: project.services.iter().any(|s| s.policy.migrate.is_some()),
         watch: !project.watch().is_zero(),
         messages: old.is_some_and(|old| has_messages(&old.project)),
@@ -197,6 +218,13 @@ fn asks(project: &Project, old: Option<&Release>) -> Asks {
         after_switch: hooks::asked_for(project, StepName::AfterSwitch),
         after_deploy: hooks::asked_for(project, StepName::AfterDeploy),
     }
+}
+
+/// A rollback does not wait for that: what it goes back to has served without.
+fn lacks_certificates(core: &Core, project: &Project, role: Role) -> bool {
+    let hosts = certificates::hosts_of(project, role);
+    let certificates = core.certificates.as_ref();
+    certificates.is_some_and(|certificates| !certificates.missing(&hosts).is_empty())
 }
 
 /// Into the idle color, for the preview hosts.
@@ -228,6 +256,7 @@ pub(crate) async fn stage(
         asks: asks(&project, None),
     };
     way.asks.fetch = true;
+    way.asks.certify = lacks_certificates(core, &project, Role::Preview);
     Ok(Planned {
         plan: strategy::plan(DeployKind::Stage, way),
         notices: project.notices.clone(),

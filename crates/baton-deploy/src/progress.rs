@@ -8,7 +8,7 @@ use crate::plan::{Plan, StepName};
 use crate::slots::Weight;
 
 /// The two sides of a canary since its weight was set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CanaryProgress {
     /// Percent of the clients that have the new release.
     pub weight: Weight,
@@ -21,7 +21,7 @@ pub struct CanaryProgress {
     pub waits_for: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Progress {
     /// Waiting for another deploy of the app.

@@ -9,7 +9,7 @@ use crate::plan::{DeployKind, StepName, Strategy};
 use crate::release::ReleaseId;
 use crate::router::StreamFigures;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Receipt {
     pub deploy: i64,
     pub app: String,
@@ -25,10 +25,16 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub started_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub ended_at: OffsetDateTime,
     pub by: Option<String>,
+    /// Requests went through Baton. Else `requests`, `failed`, `held` and `longest_gap_ms` say nothing:
+    /// the nginx that carried them knows.
+    #[serde(default = "counted", skip_serializing_if = "Clone::clone")]
+    pub counted: bool,
     /// Figures between the deploy's start and the end of its tail.
     pub requests: u64,
     pub failed: u64,
@@ -57,7 +63,7 @@ pub struct Receipt {
 }
 
 /// The new release against the time before it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Watched {
     /// How long it was watched.
@@ -67,7 +73,9 @@ pub struct Watched {
 }
 
 /// Messages of Redis Streams that the old color had when the deploy switched (Streams.md §3).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct MessageFigures {
     /// Went to the new color, because the old one did not handle them.
@@ -80,8 +88,12 @@ pub struct MessageFigures {
     pub before: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepTime {
     pub step: StepName,
     pub ms: u64,
+}
+
+fn counted() -> bool {
+    true
 }

@@ -27,6 +27,7 @@ use crate::slots::SlotRole;
 use crate::step::{StepError, Walk};
 use crate::store::{DeployRow, Phase};
 use crate::tail::{self, After};
+use crate::telling;
 
 /// Publishes the live color of every app. An engine that does not answer leaves its apps at
 /// the addresses where they were served last, if the machine was not started anew since.
@@ -43,6 +44,7 @@ pub(crate) async fn serve(core: &Arc<Core>) -> Result<(), DeployError> {
             core.routes.set(&app, live).await?;
         }
     }
+    core.routes.router().begin().await;
     Ok(())
 }
 
@@ -195,9 +197,10 @@ pub(crate) async fn unfinished(core: &Arc<Core>) -> Result<(), DeployError> {
     Ok(())
 }
 
-fn known(core: &Core, row: &DeployRow) -> Arc<RunningDeploy> {
+fn known(core: &Arc<Core>, row: &DeployRow) -> Arc<RunningDeploy> {
     let deploy = RunningDeploy::new(row.id, row.app.clone());
     core.register(&deploy);
+    telling::follow(core, &deploy, row);
     if let Some(plan) = &row.plan {
         deploy.feed.tell(Progress::Planned {
             deploy: row.id,

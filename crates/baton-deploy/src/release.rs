@@ -32,6 +32,16 @@ impl FromStr for ReleaseId {
     }
 }
 
+impl schemars::JsonSchema for ReleaseId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ReleaseId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^r[0-9]+$"})
+    }
+}
+
 impl Serialize for ReleaseId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -90,6 +100,12 @@ impl Release {
     pub(crate) fn pins(&self) -> bool {
         self.routed()
             .any(|service| service.policy.sessions.is_some())
+    }
+
+    /// Are there hosts of its test server?
+    pub(crate) fn has_preview(&self) -> bool {
+        self.routed()
+            .any(|service| service.policy.preview.is_some())
     }
 
     pub(crate) fn service(&self, name: &str) -> Option<&baton_compose::Service> {

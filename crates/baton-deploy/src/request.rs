@@ -10,7 +10,9 @@ use crate::release::ReleaseId;
 use crate::slots::Weight;
 
 /// What becomes of a project that is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Intent {
     /// It goes live.
@@ -23,8 +25,10 @@ pub enum Intent {
 }
 
 /// `baton deploy`, `baton stage`, `baton promote`. The daemon answers with a deploy id and waits, in the step *fetch*, for the images.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeployRequest {
+    /// What the command of the same version made of the files: not meant to be written by hand.
+    #[schemars(with = "serde_json::Value")]
     pub project: Project,
     #[serde(default)]
     pub intent: Intent,
@@ -39,19 +43,20 @@ pub struct DeployRequest {
 }
 
 /// `baton rollback`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RollbackRequest {
     pub app: AppName,
     /// None: the release that was live before this one.
     pub to: Option<ReleaseId>,
     /// `--env current`: today's rendering (from the user's files) with the old images.
+    #[schemars(with = "Option<serde_json::Value>")]
     pub current: Option<Project>,
     pub wait_lock: Option<Duration>,
     pub by: Option<String>,
 }
 
 /// `baton switch`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SwitchRequest {
     pub app: AppName,
     /// None: the other color.
@@ -61,7 +66,7 @@ pub struct SwitchRequest {
 }
 
 /// `baton canary set/hold/resume/abort`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Steer {
     /// So many percent of the clients, until `resume`; 100 is the switch.

@@ -10,8 +10,9 @@ use tokio::sync::Mutex;
 
 use crate::admission::Admission;
 use crate::error::DeployError;
+use crate::fault;
 use crate::release::{Release, ReleaseId};
-use crate::router::{Page, RouteConflict, Router, ServiceRoute, Split};
+use crate::router::{Page, RouteError, Router, ServiceRoute, Split};
 use crate::slots::Weight;
 
 /// What is live of one app, and where it serves.
@@ -293,13 +294,38 @@ impl Routes {
         (instances.collect(), pinned)
     }
 
+    /// Do clients whose session lives in the color beside the live one stay there?
+    pub(crate) async fn keeps_sessions(&self, app: &AppName) -> bool {
+        let table = self.table.lock().await;
+        table.live.get(app).is_some_and(|live| live.beside.pinned)
+    }
+
+    /// Every instance that requests or event streams of an app reach now, its preview's too.
+    pub(crate) async fn serving(&self) -> Vec<(AppName, Vec<Instance>)> {
+        let table = self.table.lock().await;
+        let of = |(app, live): (&AppName, &Live)| {
+            let canary = live.canary.iter().flat_map(|split| &split.instances);
+            let previewed = table.previews.get(app).into_iter();
+            let all = live.instances.iter().chain(&live.beside.instances);
+            let all = all.chain(canary);
+            let mut found: Vec<Instance> = Vec::new();
+            for instance in all.chain(previewed.flat_map(|previewed| &previewed.instances)) {
+                if found.iter().all(|known| known.id != instance.id) {
+                    found.push(instance.clone());
+                }
+            }
+            (app.clone(), found)
+        };
+        table.live.iter().map(of).collect()
+    }
+
     /// Would these be taken, in place of what `app` has now?
     pub(crate) async fn check(
         &self,
         app: &AppName,
         live: Live,
         previewed: Previewed,
-    ) -> Result<(), RouteConflict> {
+    ) -> Result<(), RouteError> {
         let mut table = self.table.lock().await.clone();
         table.live.insert(app.clone(), live);
         table.previews.insert(app.clone(), previewed);
@@ -317,9 +343,27 @@ impl Routes {
         let mut table = self.table.lock().await;
         let mut next = table.clone();
         next.live.insert(app.clone(), live);
+        let commit = Box::pin(async {
+            fault::at("switch:prepared");
+            commit.await
+        });
+        self.commit(&mut table, next, commit).await
+    }
+
+    /// Prepared, committed, published; what was there before is published again when the commit fails.
+    async fn commit(
+        &self,
+        table: &mut Table,
+        next: Table,
+        commit: BoxFuture<'_, Result<(), DeployError>>,
+    ) -> Result<(), DeployError> {
         let routes = flat(&next);
         self.router.check(&routes)?;
-        commit.await?;
+        self.router.prepare(&routes).await?;
+        if let Err(error) = commit.await {
+            self.router.publish(&flat(table)).await?;
+            return Err(error);
+        }
         *table = next;
         Ok(self.router.publish(&routes).await?)
     }
@@ -329,7 +373,7 @@ impl Routes {
         &self,
         app: &AppName,
         change: impl FnOnce(&mut Live) -> bool,
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         let mut table = self.table.lock().await;
         let Some(live) = table.live.get_mut(app) else {
             return Ok(false);
@@ -342,7 +386,7 @@ impl Routes {
     }
 
     /// Publishes an app as it is, in place of what it had.
-    pub(crate) async fn set(&self, app: &AppName, live: Live) -> Result<(), RouteConflict> {
+    pub(crate) async fn set(&self, app: &AppName, live: Live) -> Result<(), RouteError> {
         let mut table = self.table.lock().await;
         table.live.insert(app.clone(), live);
         self.router.publish(&flat(&table)).await
@@ -363,11 +407,7 @@ impl Routes {
         let mut table = self.table.lock().await;
         let mut next = table.clone();
         next.previews.insert(app.clone(), previewed);
-        let routes = flat(&next);
-        self.router.check(&routes)?;
-        commit.await?;
-        *table = next;
-        Ok(self.router.publish(&routes).await?)
+        self.commit(&mut table, next, commit).await
     }
 
     /// A share of the clients goes to the other color, or (None) to nobody but the live one.
@@ -376,7 +416,7 @@ impl Routes {
         app: &AppName,
         live: Color,
         split: Option<Split>,
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         self.change(app, |now| {
             let changes = now.color == live;
             if changes {
@@ -389,7 +429,7 @@ impl Routes {
 
     /// Stop-first: nothing of the live color takes requests any more, and what comes is waited for.
     /// `halves`: event streams still hear these.
-    pub(crate) async fn stop(&self, app: &AppName, halves: Beside) -> Result<bool, RouteConflict> {
+    pub(crate) async fn stop(&self, app: &AppName, halves: Beside) -> Result<bool, RouteError> {
         self.change(app, |now| {
             now.instances.clear();
             now.beside = halves;
@@ -399,8 +439,13 @@ impl Routes {
         .await
     }
 
+    /// Stop-first: requests and event streams wait, nobody is behind them.
+    pub(crate) async fn is_stopped(&self, app: &AppName) -> bool {
+        self.live(app).await.is_some_and(|live| live.is_stopped())
+    }
+
     /// The live color comes back; its keeper routes its instances.
-    pub(crate) async fn unstop(&self, app: &AppName) -> Result<bool, RouteConflict> {
+    pub(crate) async fn unstop(&self, app: &AppName) -> Result<bool, RouteError> {
         self.change(app, |now| std::mem::replace(&mut now.stopped, false))
             .await
     }
@@ -411,7 +456,7 @@ impl Routes {
         app: &AppName,
         live: Color,
         instances: &[Instance],
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         self.change(app, |now| {
             let known = |new: &Instance| now.instances.iter().any(|i| i.id == new.id);
             let new: Vec<_> = addressed(instances)
@@ -435,7 +480,7 @@ impl Routes {
         &self,
         app: &AppName,
         ids: &[InstanceId],
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         self.change(app, |now| {
             let (leaving, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut now.instances)
                 .into_iter()
@@ -453,7 +498,7 @@ impl Routes {
         &self,
         app: &AppName,
         admission: Admission,
-    ) -> Result<(), RouteConflict> {
+    ) -> Result<(), RouteError> {
         self.change(app, |live| {
             let changes = live.admission != admission;
             live.admission = admission;
@@ -464,11 +509,17 @@ impl Routes {
     }
 
     /// The app takes no requests any more; returns what served it.
-    pub(crate) async fn remove(&self, app: &AppName) -> Result<Option<Live>, RouteConflict> {
+    pub(crate) async fn remove(&self, app: &AppName) -> Result<Option<Live>, RouteError> {
         let mut table = self.table.lock().await;
-        table.previews.remove(app);
-        let removed = table.live.remove(app);
-        self.router.publish(&flat(&table)).await?;
+        let mut next = table.clone();
+        next.previews.remove(app);
+        let removed = next.live.remove(app);
+        if let Err(error) = self.router.publish(&flat(&next)).await {
+            // It was not taken, and must not stand against what other apps publish later.
+            let _ = self.router.publish(&flat(&table)).await;
+            return Err(error);
+        }
+        *table = next;
         Ok(removed)
     }
 
@@ -478,7 +529,7 @@ impl Routes {
         app: &AppName,
         live: Color,
         beside: Beside,
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         self.change(app, |now| {
             let changes = now.color == live && now.beside != beside;
             if changes {
@@ -490,7 +541,7 @@ impl Routes {
     }
 
     /// No event stream has a half on what is beside the live color any more.
-    pub(crate) async fn unhear(&self, app: &AppName, live: Color) -> Result<bool, RouteConflict> {
+    pub(crate) async fn unhear(&self, app: &AppName, live: Color) -> Result<bool, RouteError> {
         self.change(app, |now| {
             let changes = now.color == live && now.beside.streams;
             now.beside.streams &= !changes;
@@ -500,11 +551,7 @@ impl Routes {
     }
 
     /// Takes one instance away, wherever it is; requests go to the others, or are held.
-    pub(crate) async fn unroute(
-        &self,
-        app: &AppName,
-        id: &InstanceId,
-    ) -> Result<bool, RouteConflict> {
+    pub(crate) async fn unroute(&self, app: &AppName, id: &InstanceId) -> Result<bool, RouteError> {
         self.change(app, |live| {
             let mut found = false;
             let canary = live.canary.as_mut().map(|split| &mut split.instances);
@@ -524,7 +571,7 @@ impl Routes {
         &self,
         app: &AppName,
         id: &InstanceId,
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         let mut table = self.table.lock().await;
         let Some(previewed) = table.previews.get_mut(app) else {
             return Ok(false);
@@ -545,7 +592,7 @@ impl Routes {
         app: &AppName,
         color: Color,
         instance: &Instance,
-    ) -> Result<bool, RouteConflict> {
+    ) -> Result<bool, RouteError> {
         if instance.address.is_none() {
             return Ok(false);
         }
@@ -557,6 +604,10 @@ impl Routes {
                 (&other.service, other.replica) != (&instance.service, instance.replica)
             });
             live.instances.push(instance.clone());
+            // What serves is heard anyway.
+            live.beside
+                .instances
+                .retain(|heard| heard.id != instance.id);
             // What was waited for is here.
             live.stopped = false;
             true

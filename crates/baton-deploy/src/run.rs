@@ -427,6 +427,7 @@ async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
         StepError::Cancelled(_) if walk.served => (ExitCode::TakenBack, "cancelled", None),
         StepError::Cancelled(_) => (ExitCode::Error, "cancelled", None),
         StepError::Refused(_) => (ExitCode::Refused, "refused", None),
+        StepError::Uncertified(_) => (ExitCode::Refused, "failed", None),
         StepError::Release { failure, .. } | StepError::Worse { failure, .. } => {
             let (exit_code, word) = if walk.served {
                 (ExitCode::TakenBack, "taken back")

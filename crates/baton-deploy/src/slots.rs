@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::release::ReleaseId;
 
 /// What a color is for now (the `role` of `baton status --json`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotRole {
     /// Serves the app's hosts.
@@ -22,8 +22,24 @@ pub enum SlotRole {
     Empty,
 }
 
+impl SlotRole {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SlotRole::Live => "live",
+            SlotRole::Preview => "preview",
+            SlotRole::Candidate => "candidate",
+            SlotRole::Warm => "warm",
+            SlotRole::Draining => "draining",
+            SlotRole::Empty => "empty",
+        }
+    }
+}
+
 /// Weight of a color in percent of new clients, 0–100.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Weight(u8);
 

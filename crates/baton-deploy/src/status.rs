@@ -2,17 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::CertificateStatus;
 use crate::plan::{StepName, Strategy};
 use crate::release::ReleaseId;
 use crate::router::StreamFigures;
 use crate::slots::{SlotRole, Weight};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Status {
     pub apps: Vec<AppStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AppStatus {
     pub name: String,
     pub strategy: Strategy,
@@ -21,6 +22,9 @@ pub struct AppStatus {
     pub deploy: Option<RunningDeploy>,
     pub colors: Colors,
     pub hosts: Vec<String>,
+    /// Of `tls: auto`, where the daemon gets them.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     pub paused: bool,
     /// Every request is answered with a page.
     #[serde(default)]
@@ -29,7 +33,7 @@ pub struct AppStatus {
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunningDeploy {
     pub id: i64,
     pub step: StepName,
@@ -37,13 +41,13 @@ pub struct RunningDeploy {
     pub percent: u8,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Colors {
     pub blue: ColorStatus,
     pub green: ColorStatus,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ColorStatus {
     pub release: Option<ReleaseId>,
     pub image: Option<String>,
@@ -55,7 +59,7 @@ pub struct ColorStatus {
     pub instances: Vec<InstanceStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InstanceStatus {
     pub id: String,
     pub service: String,

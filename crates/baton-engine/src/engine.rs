@@ -6,12 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use baton_compose::project::FetchedImage;
 use baton_compose::rendering::Rendering;
 use baton_compose::{AppName, Color, Role};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::{EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Usage};
+use crate::{
+    EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Once, OnceResult, Usage,
+};
 
 /// One color of one app: the place where a release runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,29 +83,6 @@ pub enum Shield {
     Candidate,
 }
 
-/// One command in the image and with the environment of a service, beside its instances.
-#[derive(Debug, Clone)]
-pub struct Once<'a> {
-    pub slot: &'a Slot,
-    pub release: u64,
-    pub role: Role,
-    pub rendering: &'a Rendering,
-    pub service: &'a str,
-    /// Argument vector; never a shell.
-    pub command: &'a [String],
-    /// It is killed after so long.
-    pub timeout: Duration,
-}
-
-/// How a [`Once`] ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnceResult {
-    pub exit: Exit,
-    pub timed_out: bool,
-    /// Its last lines, at most 30.
-    pub log: Vec<String>,
-}
-
 /// Runs the instances of slots. Every method may be called again after a crash at any point and then
 /// ends well: a step of a deploy is run again when its outcome was never written.
 ///
@@ -127,8 +110,8 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// Sends the stop signal, waits `stop_grace_period`, then kills. Idempotent.
     async fn stop(&self, id: &InstanceId) -> Result<Exit, EngineError>;
 
-    /// Stops and removes everything of the slot; of `services` only, unless that is empty.
-    /// Idempotent; the user's networks and named volumes stay.
+    /// Stops and removes everything of the slot, commands that run once included; of `services` only,
+    /// unless that is empty. Idempotent; the user's networks and named volumes stay.
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError>;
 
     /// `true`: the slot becomes what a reboot revives, and the plain services find it by its plain
@@ -160,6 +143,20 @@ pub trait Engine: Send + Sync + fmt::Debug {
         _keep: &[u64],
     ) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
+    }
+
+    /// Takes an archive of `docker save`; returns the names of its images, or the IDs of those without.
+    async fn load_images(&self, _archive: ImageTar) -> Result<Vec<String>, EngineError> {
+        Err(no_images())
+    }
+
+    /// Finds an image on this machine, or pulls it; lines about the pull go to `line` as they come.
+    async fn fetch_image(
+        &self,
+        _wanted: WantedImage,
+        _line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, EngineError> {
+        Err(no_images())
     }
 
     /// What of this service [`Engine::prune_images`] would find.
@@ -200,22 +197,19 @@ pub trait Engine: Send + Sync + fmt::Debug {
     }
 
     /// Runs a command to its end; lines of its output go to `line` as they come. What an earlier run
-    /// left in the slot (the daemon was killed) is ended and removed first.
+    /// left in the slot (the daemon was killed) is ended and removed first. Nothing of it counts as an
+    /// instance. One that cannot be executed ends with exit code 126 or 127, and says why.
+    ///
+    /// A caller that does not wait for the end calls [`Engine::clear_once`].
     async fn run_once(
         &self,
         once: Once<'_>,
-        _line: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<OnceResult, EngineError> {
-        Err(EngineError::Start {
-            what: once.service.to_owned(),
-            reason: "this engine cannot run a command once".to_owned(),
-        })
-    }
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError>;
 
-    /// Ends and removes what a [`Engine::run_once`] left that was cut off. Idempotent.
-    async fn clear_once(&self, _slot: &Slot) -> Result<(), EngineError> {
-        Ok(())
-    }
+    /// Ends and removes what a [`Engine::run_once`] left that was cut off, of a former daemon too.
+    /// Idempotent.
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError>;
 
     /// What happens to instances, from now on. A lagged receiver must list [`Engine::instances`] anew.
     fn events(&self) -> broadcast::Receiver<EngineEvent>;
@@ -280,6 +274,50 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// Address on which an app of this engine is reached from the daemon, for messages and tests.
     fn describe(&self) -> String;
+}
+
+fn no_images() -> EngineError {
+    EngineError::Other {
+        action: "images".to_owned(),
+        reason: "this engine has none".to_owned(),
+    }
+}
+
+/// An archive of images, as `docker save` writes it, plain or compressed.
+pub type ImageTar = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// An image that a deploy from elsewhere needs on this machine.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WantedImage {
+    /// `registry.example/shop/api:1.4`
+    pub reference: String,
+    /// Ask the registry even when an image of this name is here.
+    #[serde(default)]
+    pub always: bool,
+    /// Never ask a registry.
+    #[serde(default)]
+    pub never: bool,
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+}
+
+/// A login at a registry. Its `Debug` shows nothing of it.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Credentials {
+    /// Empty with a token.
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub password: String,
+    /// An identity token, in place of a password.
+    #[serde(default)]
+    pub identity_token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
 }
 
 /// The images that are kept of a service's releases, for a rollback.

@@ -97,12 +97,13 @@ pub struct Usage {
 }
 
 /// One line an instance wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
     pub service: String,
     pub replica: u32,
     pub stderr: bool,
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<String>")]
     pub at: Option<OffsetDateTime>,
     /// Without its line end; invalid UTF-8 replaced.
     pub text: String,

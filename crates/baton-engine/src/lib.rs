@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`engine`] | [`Engine`], the one trait, and what it speaks of: [`Slot`], [`Start`] |
 //! | [`instance`] | [`Instance`], [`InstanceState`], [`Exit`], [`Usage`], [`LogLine`] |
+//! | [`once`] | [`Once`]: a command that runs to its end beside the instances |
 //! | [`event`] | [`EngineEvent`]: what happened to an instance |
 //! | [`error`] | [`EngineError`] |
 //! | [`docker`] | the Docker Engine (API) and `docker compose up` |
@@ -17,12 +18,14 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod instance;
+pub mod once;
 mod oom_score;
 pub mod process;
 mod procfs;
 
 pub use docker::DockerEngine;
-pub use engine::{Engine, Once, OnceResult, Replicas, Shield, Slot, Start};
+pub use engine::{Credentials, Engine, ImageTar, Replicas, Shield, Slot, Start, WantedImage};
 pub use error::EngineError;
 pub use event::EngineEvent;
 pub use instance::{Exit, Instance, InstanceId, InstanceState, LogLine, Usage};
+pub use once::{Once, OnceResult};

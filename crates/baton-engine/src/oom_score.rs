@@ -52,6 +52,17 @@ pub(crate) fn own() -> Option<i32> {
     text.trim().parse().ok()
 }
 
+/// Lifts this process to 0 if it was put below (a unit's `OOMScoreAdjust`), so that what it starts is
+/// not spared along with it. Returns what it has then.
+pub(crate) fn at_least_usual() -> i32 {
+    let inherited = own().unwrap_or(0);
+    // Upwards is allowed to everyone.
+    if inherited < 0 && std::fs::write("/proc/self/oom_score_adj", "0").is_ok() {
+        return 0;
+    }
+    inherited
+}
+
 /// Children have what their parent has. So all is as it should be after a look at which nothing had
 /// to be changed; after each other look comes one more, shortly after. The last error is returned.
 pub(crate) async fn until_settled(

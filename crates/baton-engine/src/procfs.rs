@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[derive(Debug)]
 pub(crate) struct ProcFolder(OwnedFd);
@@ -64,6 +65,24 @@ impl ProcFolder {
     }
 }
 
+/// Sends SIGKILL to every process that `wanted` picks, but this one.
+pub(crate) fn kill_all(wanted: impl Fn(&ProcFolder) -> bool) {
+    let itself = rustix::process::getpid();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    for pid in pids.filter(|pid| *pid != itself && !pid.is_init()) {
+        // Opened before it is looked at, so that the signal goes to the very one.
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        let folder = ProcFolder::open(pid.as_raw_nonzero().get().into());
+        if folder.is_some_and(|folder| wanted(&folder)) {
+            // It may have ended by itself; another user's is not ours to end.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
+    }
+}
+
 /// The process has ended between two looks.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
@@ -81,7 +100,11 @@ mod tests {
             .expect("spawned");
         let folder = ProcFolder::open(child.id().into()).expect("it runs");
         assert!(folder.read("stat").expect("read").contains("(sleep)"));
-        child.kill().expect("killed");
+        let own = child.id().to_string();
+        kill_all(|one| {
+            one.read("stat")
+                .is_ok_and(|stat| stat.split(' ').next() == Some(&own))
+        });
         child.wait().expect("reaped");
         assert!(is_gone(&folder.read("stat").expect_err("it has ended")));
         for pid in [-1, 0, 1] {

@@ -27,6 +27,8 @@ enum More {
     Challenge(String),
     /// The body, whatever the client accepts.
     Page(Arc<str>),
+    /// The same, and no more than this text.
+    Text(Arc<str>),
     /// The body for who accepts HTML: the user's words instead of ours.
     ErrorPage(Arc<str>),
 }
@@ -69,6 +71,15 @@ impl Answer {
         }
     }
 
+    /// 200 with this very text.
+    #[must_use]
+    pub(crate) fn text(text: Arc<str>) -> Answer {
+        Answer {
+            more: Some(Box::new(More::Text(text))),
+            ..Answer::new(200, "")
+        }
+    }
+
     /// 401 that asks for user and password. `host`: as sent, and checked to be one.
     #[must_use]
     pub(crate) fn unauthorized(host: &str) -> Answer {
@@ -106,6 +117,9 @@ impl Answer {
         if let Some(More::Page(page)) = self.more.as_deref() {
             return (page.to_string(), "text/html; charset=utf-8");
         }
+        if let Some(More::Text(text)) = self.more.as_deref() {
+            return (text.to_string(), "text/plain; charset=utf-8");
+        }
         let (status, reason) = (self.status, reason(self.status));
         if !html {
             return (
@@ -134,12 +148,19 @@ impl Answer {
         match self.more.as_deref()? {
             More::Location(location) => Some(("Location", location)),
             More::Challenge(challenge) => Some(("WWW-Authenticate", challenge)),
-            More::Page(_) | More::ErrorPage(_) => None,
+            More::Page(_) | More::Text(_) | More::ErrorPage(_) => None,
         }
     }
 
-    /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, html: bool, head_only: bool, close: bool) {
+    /// The whole HTTP/1.1 message. The body is left out for HEAD, its length is not. Returns how many bytes
+    /// of a body there are.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        html: bool,
+        head_only: bool,
+        close: bool,
+    ) -> usize {
         let (body, media) = self.body(html);
         let mut head = format!(
             "HTTP/1.1 {} {}\r\nContent-Type: {media}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
@@ -158,9 +179,11 @@ impl Answer {
         }
         head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
-        if !head_only {
-            out.extend_from_slice(body.as_bytes());
+        if head_only {
+            return 0;
         }
+        out.extend_from_slice(body.as_bytes());
+        body.len()
     }
 
     /// The same for HTTP/2.

@@ -197,6 +197,7 @@ mod tests {
         let peer = Peer {
             address: "[::ffff:203.0.113.9]:4711".parse().unwrap(),
             secure: false,
+            on_443: false,
             trusted,
             trusted_proxies: Box::leak(Box::new(TrustedProxies(nets))),
         };

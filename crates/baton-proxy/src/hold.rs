@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::answer::Answer;
 use crate::caller::Caller;
 use crate::instance::{Guard, Instance};
-use crate::route::{Mode, Protocol, Route};
+use crate::route::{Mode, Protocol, Route, RouteCounters};
 use crate::upstream::pool::{self, Reuse};
 use crate::upstream::{self, h2c};
 use crate::worker::WorkerContext;
@@ -80,24 +80,41 @@ impl NoPlace {
 }
 
 /// How long one request has been held, over all its attempts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Held {
-    since: Option<Instant>,
-    pause: Duration,
+    /// Boxed: few requests are ever held, and it lies in the task of every connection.
+    wait: Option<Box<Wait>>,
     /// Whose request it is.
     pub(crate) caller: Caller,
     /// It never ends without a place.
     pub(crate) patient: bool,
 }
 
-impl Default for Held {
-    fn default() -> Self {
-        Held {
-            since: None,
-            pause: FIRST_PAUSE,
-            caller: Caller::default(),
-            patient: false,
-        }
+/// Since when a request has been held.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    /// How long it waits before the same instances are tried again.
+    pause: Duration,
+    /// None while it has a place.
+    waiting: Option<Waiting>,
+}
+
+/// Counts one request among those that wait now, until it is dropped.
+#[derive(Debug)]
+struct Waiting(Arc<RouteCounters>);
+
+impl Waiting {
+    fn new(route: &Route) -> Waiting {
+        let counters = Arc::clone(&route.counters);
+        counters.holding.fetch_add(1, Ordering::Relaxed);
+        Waiting(counters)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.holding.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -117,30 +134,45 @@ impl Held {
         published: impl Future<Output = ()>,
         retry: bool,
     ) -> bool {
-        let since = *self.since.get_or_insert_with(|| {
+        let wait = self.wait.get_or_insert_with(|| {
             route.counters.held.fetch_add(1, Ordering::Relaxed);
-            Instant::now()
+            Box::new(Wait {
+                since: Instant::now(),
+                pause: FIRST_PAUSE,
+                waiting: None,
+            })
         });
-        let mut rest = (since + route.max_wait).saturating_duration_since(Instant::now());
+        wait.waiting.get_or_insert_with(|| Waiting::new(route));
+        let mut rest = (wait.since + route.max_wait).saturating_duration_since(Instant::now());
         if rest.is_zero() {
             self.end(route);
             if !self.patient {
+                self.found();
                 return false;
             }
             rest = LONGEST_PAUSE;
         }
-        if retry {
-            rest = rest.min(self.pause);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if retry && let Some(wait) = &mut self.wait {
+            rest = rest.min(wait.pause);
+            wait.pause = (wait.pause * 2).min(LONGEST_PAUSE);
         }
         // Either way it is time for another look.
         let _ = tokio::time::timeout(rest, published).await;
         true
     }
 
+    /// A place was found, or will not be: it waits no more. Returns how long it was held.
+    pub(crate) fn found(&mut self) -> Duration {
+        let Some(wait) = &mut self.wait else {
+            return Duration::ZERO;
+        };
+        wait.waiting = None;
+        wait.since.elapsed()
+    }
+
     fn end(&self, route: &Route) {
-        if let Some(since) = self.since {
-            let waited = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(wait) = &self.wait {
+            let waited = u64::try_from(wait.since.elapsed().as_micros()).unwrap_or(u64::MAX);
             route
                 .counters
                 .longest_held_us

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::caller::Caller;
+use crate::classes::ClassCounters;
 use crate::gate::Gate;
 use crate::latency::LatencyCounters;
 use crate::sessions::Token;
@@ -20,6 +21,7 @@ use crate::websocket::end::{EndWebSockets, WebSocketEnds};
 pub struct Instance {
     /// Opaque to the proxy.
     pub id: Arc<str>,
+    pub marks: Marks,
     pub address: SocketAddr,
     /// Reached through a published port: an accepted connection proves nothing there, so a reset
     /// before the first byte of an answer to a request that may be repeated counts as "not listening".
@@ -39,10 +41,21 @@ pub struct Instance {
     pub counters: InstanceCounters,
 }
 
+/// What figures and log lines call an instance beside its id; opaque to the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// `blue`
+    pub color: Arc<str>,
+    /// `r7`
+    pub release: Arc<str>,
+}
+
 /// All monotonic but the gauges `sse`, `websockets` and `attached`.
 #[derive(Debug, Default)]
 pub struct InstanceCounters {
     pub requests: AtomicU64,
+    /// What the app answered; of a connection that was upgraded its 101.
+    pub answers: ClassCounters,
     /// Answers 500–599 that the app itself gave.
     pub server_errors: AtomicU64,
     /// Exchanges that broke after the request was sent: reset, timeout, bad framing.
@@ -81,10 +94,22 @@ pub struct InstanceCounters {
 impl Instance {
     #[must_use]
     pub fn new(id: impl Into<Arc<str>>, address: SocketAddr, published: bool) -> Arc<Instance> {
+        Instance::marked(id, Marks::default(), address, published)
+    }
+
+    /// The same, with what figures and log lines call it.
+    #[must_use]
+    pub fn marked(
+        id: impl Into<Arc<str>>,
+        marks: Marks,
+        address: SocketAddr,
+        published: bool,
+    ) -> Arc<Instance> {
         let pinned = Gate::new();
         pinned.close();
         Arc::new(Instance {
             id: id.into(),
+            marks,
             address,
             published,
             gate: Gate::new(),
@@ -198,6 +223,17 @@ impl Instance {
     /// `pinned`, [`Proxy::unpin`](crate::Proxy::unpin), wait for [`Instance::drained`].
     pub fn pin(&self) {
         self.pinned.open();
+    }
+
+    /// On the way back: the instance serves again, and requests of its sessions come by the first way,
+    /// as all do. The sessions stay. Call it after publishing a table with this instance in
+    /// [`Route::instances`](crate::Route::instances), else [`Instance::drained`] would wait for ever when
+    /// it leaves once more without being pinned.
+    pub fn serves_again(&self) {
+        self.pinned.close();
+        if self.pinned.in_flight() == 0 {
+            self.empty.notify_waiters();
+        }
     }
 
     pub(crate) fn close_pinned(&self) {
@@ -422,6 +458,17 @@ mod tests {
         instance.drained().await;
         instance.open();
         assert!(instance.guard().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_was_pinned_and_serves_again_is_drained_when_it_closes() {
+        let instance = instance();
+        instance.pin();
+        instance.serves_again();
+        assert!(instance.pinned_guard().is_some(), "by its gate");
+        instance.close();
+        instance.drained().await;
+        assert!(instance.pinned_guard().is_none());
     }
 
     #[tokio::test]

@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// The connection is TLS.
     pub(crate) secure: bool,
+    /// It came to a TLS listener on port 443, which browsers reach without a port in the address.
+    pub(crate) on_443: bool,
     /// One of `Settings::trusted_proxies`: what it says about its client is believed.
     pub(crate) trusted: bool,
     /// All of them: a client may be behind several.

@@ -12,52 +12,72 @@ const BUCKETS: usize = 88;
 
 /// From the request's head to the head of its answer. Monotonic; written by every worker.
 #[derive(Debug)]
-pub struct LatencyCounters([AtomicU64; BUCKETS]);
+pub struct LatencyCounters {
+    buckets: [AtomicU64; BUCKETS],
+    /// Of all that were recorded, in microseconds.
+    sum: AtomicU64,
+}
 
 impl Default for LatencyCounters {
     fn default() -> LatencyCounters {
-        LatencyCounters([const { AtomicU64::new(0) }; BUCKETS])
+        LatencyCounters {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            sum: AtomicU64::new(0),
+        }
     }
 }
 
 impl LatencyCounters {
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.0[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(micros, Ordering::Relaxed);
     }
 
     #[must_use]
     pub fn read(&self) -> Latency {
-        Latency(std::array::from_fn(|index| {
-            self.0[index].load(Ordering::Relaxed)
-        }))
+        Latency {
+            buckets: std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed)),
+            sum: self.sum.load(Ordering::Relaxed),
+        }
     }
 }
 
 /// What was counted up to a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Latency([u64; BUCKETS]);
+pub struct Latency {
+    buckets: [u64; BUCKETS],
+    sum: u64,
+}
 
 impl Default for Latency {
     fn default() -> Latency {
-        Latency([0; BUCKETS])
+        Latency {
+            buckets: [0; BUCKETS],
+            sum: 0,
+        }
     }
 }
 
-/// Most buckets are empty: pairs of a bucket and its count.
+/// Most buckets are empty: the sum in microseconds, and pairs of a bucket and its count.
 impl Serialize for Latency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let filled = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
-        serializer.collect_seq(filled)
+        let filled = self.buckets.iter().copied().enumerate();
+        let filled: Vec<(usize, u64)> = filled.filter(|(_, count)| *count > 0).collect();
+        (self.sum, filled).serialize(serializer)
     }
 }
 
 /// A bucket that this version does not know is left out.
 impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Latency, D::Error> {
-        let mut latency = Latency::default();
-        for (index, count) in Vec::<(usize, u64)>::deserialize(deserializer)? {
-            if let Some(bucket) = latency.0.get_mut(index) {
+        let (sum, filled) = <(u64, Vec<(usize, u64)>)>::deserialize(deserializer)?;
+        let mut latency = Latency {
+            sum,
+            ..Latency::default()
+        };
+        for (index, count) in filled {
+            if let Some(bucket) = latency.buckets.get_mut(index) {
                 *bucket = count;
             }
         }
@@ -68,23 +88,47 @@ impl<'de> Deserialize<'de> for Latency {
 impl Latency {
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.iter().sum()
+        self.buckets.iter().sum()
+    }
+
+    /// The times of all of them together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum)
+    }
+
+    /// How many took less than each power of two from 128 µs to 67 s, the bounds rising. With
+    /// [`Latency::count`] it is a cumulative histogram.
+    pub fn below(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let mut seen = 0;
+        let buckets = self.buckets.iter().enumerate();
+        let all = buckets.map(move |(index, number)| {
+            seen += number;
+            (index, seen)
+        });
+        // The last bucket of each octave but the very last one, which has no upper end.
+        all.filter(|(index, _)| *index > 0 && index % 4 == 0)
+            .take(20)
+            .map(|(index, seen)| (Duration::from_micros(upper(index)), seen))
     }
 
     /// Both together.
     #[must_use]
     pub fn and(self, other: Latency) -> Latency {
-        Latency(std::array::from_fn(|index| {
-            self.0[index].saturating_add(other.0[index])
-        }))
+        self.with(other, u64::saturating_add)
     }
 
     /// What came since `before`.
     #[must_use]
     pub fn since(self, before: Latency) -> Latency {
-        Latency(std::array::from_fn(|index| {
-            self.0[index].saturating_sub(before.0[index])
-        }))
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn with(self, other: Latency, each: impl Fn(u64, u64) -> u64) -> Latency {
+        Latency {
+            buckets: std::array::from_fn(|index| each(self.buckets[index], other.buckets[index])),
+            sum: each(self.sum, other.sum),
+        }
     }
 
     /// The time within which `percent` of the answers came, rounded up to its bucket; None before the
@@ -94,7 +138,7 @@ impl Latency {
         let count = self.count();
         let wanted = (count * u64::from(percent.min(100))).div_ceil(100).max(1);
         let mut seen = 0;
-        for (index, number) in self.0.iter().enumerate() {
+        for (index, number) in self.buckets.iter().enumerate() {
             seen += number;
             if seen >= wanted {
                 return Some(Duration::from_micros(upper(index)));
@@ -139,6 +183,30 @@ mod tests {
                 "{micros} in {index}"
             );
         }
+    }
+
+    #[test]
+    fn a_cumulative_histogram_rises_and_ends_with_all_but_the_longest() {
+        let counters = LatencyCounters::default();
+        for micros in [1, 127, 128, 1_023, 1_024, 5_000_000, 100_000_000] {
+            counters.record(Duration::from_micros(micros));
+        }
+        let read = counters.read();
+        let below: Vec<_> = read.below().collect();
+        let at = |micros: u64| {
+            let bound = Duration::from_micros(micros);
+            below
+                .iter()
+                .find(|(upper, _)| *upper == bound)
+                .map(|(_, n)| *n)
+        };
+        assert_eq!(
+            (at(128), at(256), at(1_024), at(2_048)),
+            (Some(2), Some(3), Some(4), Some(5))
+        );
+        assert!(below.is_sorted());
+        assert_eq!((below.len(), below[19].1, read.count()), (20, 6, 7));
+        assert_eq!(read.sum(), Duration::from_micros(105_002_303));
     }
 
     #[test]

@@ -27,8 +27,10 @@
 //! | `seen` | which hashes have been seen |
 //! | [`sessions`] | which instance has which session of an app, so that its client stays there at a switch |
 //! | [`websocket`] | where frames end, so that a Close can be put in between |
-//! | `latency`, `errors` | how long answers take; whose errors count |
+//! | `latency`, `classes`, `errors` | how long answers take; how many of each status; whose errors count |
 //! | `tls`, `clients` | certificates by host name, ALPN; connections per client address |
+//! | `challenge` | what a certificate authority asks of a host that it validates |
+//! | `access_log`, `trace` | what is written down of requests; W3C trace context |
 //! | `shutdown`, `signal`, `interrupt` | the orderly end; a flag that threads can wait for; waking a worker's connections |
 //! | `random` | numbers that nobody can guess |
 //! | `buffer`, `io` | bytes that could not be passed on at once; a client's connection, plain or TLS |
@@ -43,9 +45,12 @@ mod atomic {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 mod access;
+mod access_log;
 mod answer;
 mod buffer;
 mod caller;
+mod challenge;
+mod classes;
 mod clients;
 mod connection;
 mod error;
@@ -73,13 +78,17 @@ pub mod split;
 pub mod sse;
 pub mod streams;
 mod tls;
+mod trace;
 mod upstream;
 pub mod websocket;
 mod worker;
 
 pub use access::Access;
+pub use access_log::{AccessLog, CLIENT_LEFT, Line};
+pub use challenge::Challenges;
+pub use classes::ClassCounters;
 pub use error::ProxyError;
-pub use instance::{Guard, Instance};
+pub use instance::{Guard, Instance, Marks};
 pub use latency::{Latency, LatencyCounters};
 pub use page::Page;
 pub use proxy::Proxy;
@@ -91,4 +100,5 @@ pub use settings::{ConnectionLimits, InheritedListener, ListenerProtocol, Settin
 pub use split::Split;
 pub use streams::rule::{StreamMode, StreamRule};
 pub use tls::Certificate;
+pub use trace::TraceId;
 pub use websocket::end::{EndWebSockets, SERVICE_RESTART};

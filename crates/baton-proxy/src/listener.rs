@@ -17,7 +17,7 @@ use crate::connection;
 use crate::error::ProxyError;
 use crate::io::{ClientStream, Peer};
 use crate::settings::{InheritedListener, ListenerProtocol, Settings};
-use crate::tls::ALPN_H2;
+use crate::tls::{ALPN_ACME, ALPN_H2};
 use crate::worker::WorkerContext;
 
 /// Connections that the kernel may hold for one socket while its worker is busy; it caps this at
@@ -46,16 +46,26 @@ pub(crate) struct BoundSocket {
 /// One listening socket of one worker.
 pub(crate) struct Listener {
     socket: StdListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
+}
+
+/// What a TLS listener does beside accepting.
+struct Tls {
+    acceptor: TlsAcceptor,
+    on_443: bool,
 }
 
 impl Listener {
     pub(crate) fn new(bound: BoundSocket, config: &Arc<rustls::ServerConfig>) -> Listener {
+        let port = bound.socket.local_addr().map(|address| address.port());
         Listener {
             socket: bound.socket,
             tls: match bound.protocol {
                 ListenerProtocol::Http => None,
-                ListenerProtocol::Https => Some(TlsAcceptor::from(Arc::clone(config))),
+                ListenerProtocol::Https => Some(Tls {
+                    acceptor: TlsAcceptor::from(Arc::clone(config)),
+                    on_443: matches!(port, Ok(443)),
+                }),
             },
         }
     }
@@ -229,14 +239,14 @@ async fn accept(listener: Listener, context: Rc<WorkerContext>) {
 
 /// The socket goes out of epoll before it is closed. What is queued in it is for the process that has it
 /// as well; where there is none, it is taken along.
-fn leave(socket: TcpListener, tls: Option<&TlsAcceptor>, context: &Rc<WorkerContext>) {
+fn leave(socket: TcpListener, tls: Option<&Tls>, context: &Rc<WorkerContext>) {
     if context.shutdown().has_begun() {
         accept_queued(socket, tls, context);
     }
 }
 
 /// What the kernel has completed but nobody has accepted would be reset with the socket.
-fn accept_queued(socket: TcpListener, tls: Option<&TlsAcceptor>, context: &Rc<WorkerContext>) {
+fn accept_queued(socket: TcpListener, tls: Option<&Tls>, context: &Rc<WorkerContext>) {
     let Ok(socket) = socket.into_std() else {
         return;
     };
@@ -259,17 +269,13 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// Gives a new connection a task of its own, if its client may have one more.
-fn open(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<&TlsAcceptor>,
-    context: &Rc<WorkerContext>,
-) {
+fn open(stream: TcpStream, address: SocketAddr, tls: Option<&Tls>, context: &Rc<WorkerContext>) {
     let ip = address.ip().to_canonical();
     let trusted_proxies = context.shared().trusted_proxies();
     let peer = Peer {
         address,
         secure: tls.is_some(),
+        on_443: tls.is_some_and(|tls| tls.on_443),
         trusted: trusted_proxies.have(ip),
         trusted_proxies,
     };
@@ -296,7 +302,7 @@ fn open(
             drop(counted);
         })),
         Some(tls) => {
-            let tls = tls.clone();
+            let tls = tls.acceptor.clone();
             drop(spawn_local(async move {
                 handshake(context, peer, stream, tls, refused).await;
                 drop(counted);
@@ -326,6 +332,10 @@ async fn handshake(
         }
     };
     let (_, session) = stream.get_ref();
+    if session.alpn_protocol() == Some(ALPN_ACME) {
+        // The handshake was the answer (RFC 8737 §3); nothing is ever asked over it.
+        return;
+    }
     let h2 = session.alpn_protocol() == Some(ALPN_H2);
     let server_name = session.server_name().map(Into::into);
     let stream = ClientStream::Tls(Box::new(stream));

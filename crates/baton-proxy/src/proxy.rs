@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
+use crate::challenge::Challenges;
 use crate::error::ProxyError;
 use crate::instance::Instance;
 use crate::listener::{self, Listener, Listeners};
@@ -148,6 +149,12 @@ impl Proxy {
         self.shared.sessions.import(instance, bytes)
     }
 
+    /// Answers to requests that no route takes, or that are none, from `1xx` to `5xx`.
+    #[must_use]
+    pub fn unrouted(&self) -> [u64; 5] {
+        self.shared.unrouted.read()
+    }
+
     /// The plain listeners' addresses, in the order of [`Settings::http`], with the ports they got.
     #[must_use]
     pub fn http_addrs(&self) -> &[SocketAddr] {
@@ -170,6 +177,12 @@ impl Proxy {
     /// first is also for clients whose name none of them has.
     pub fn set_certificates(&self, certificates: Vec<Arc<Certificate>>) {
         self.shared.certificates.replace(certificates);
+    }
+
+    /// What certificate authorities are answered while they validate hosts of ours.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        &self.shared.challenges
     }
 
     /// Replaces the networks whose `X-Forwarded-*` are kept, for connections from now on.

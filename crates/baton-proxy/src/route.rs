@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::classes::ClassCounters;
 use crate::errors::Failing;
 use crate::instance::Instance;
 use crate::page::Page;
@@ -94,15 +95,19 @@ pub struct RouteLimits {
     pub idle: Duration,
 }
 
-/// What happened on one route since the daemon started. Monotonic.
+/// What happened on one route since the daemon started. Monotonic but the gauge `holding`.
 #[derive(Debug, Default)]
 pub struct RouteCounters {
     pub requests: AtomicU64,
+    /// What Baton answered itself: redirects, refusals, pages, its own 502, 503 and 504.
+    pub own_answers: ClassCounters,
     /// Requests that Baton could not bring to an end: its own 502, 503, 504, and answers that broke
     /// before their end because the instance failed.
     pub failed: AtomicU64,
     /// Requests that waited because nothing could serve them.
     pub held: AtomicU64,
+    /// Those that wait now: a gauge.
+    pub holding: AtomicU64,
     /// Longest such wait in microseconds; the reader may reset it with `swap`.
     pub longest_held_us: AtomicU64,
     /// Client connections that were closed by Baton while it had a request or could have taken one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access_log::AccessLog;
 use crate::tls::Certificate;
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Settings {
     /// accepted from, whatever `workers` is. An address of `http` or `https` that one of them is
     /// bound to is not bound again.
     pub inherited: Vec<InheritedListener>,
+    /// What is told of each request. None: nothing.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Default for Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             limits: ConnectionLimits::default(),
             certificates: Vec::new(),
             inherited: Vec::new(),
+            access_log: None,
         }
     }
 }

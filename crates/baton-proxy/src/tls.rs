@@ -15,14 +15,18 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::challenge::Challenges;
 use crate::error::ProxyError;
 
 pub(crate) const ALPN_H2: &[u8] = b"h2";
 pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// A certificate authority that validates a host (RFC 8737 §6.2).
+pub(crate) const ALPN_ACME: &[u8] = b"acme-tls/1";
 
 /// A certificate chain with its key, checked: the key belongs to it, and it has not expired.
 pub struct Certificate {
     names: Vec<Box<str>>,
+    not_before: SystemTime,
     not_after: SystemTime,
     key: Arc<CertifiedKey>,
 }
@@ -31,6 +35,7 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate")
             .field("names", &self.names)
+            .field("not_before", &self.not_before)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
@@ -53,7 +58,7 @@ impl Certificate {
         let leaf = ders
             .first()
             .ok_or_else(|| refuse(chain, "it holds no PEM block CERTIFICATE".to_owned()))?;
-        let (names, not_after) = read_leaf(leaf).map_err(|reason| refuse(chain, reason))?;
+        let leaf = read_leaf(leaf).map_err(|reason| refuse(chain, reason))?;
         let private = PrivateKeyDer::from_pem_file(key)
             .map_err(|e| refuse(key, pem_reason(&e, "private key")))?;
         let certified = CertifiedKey::from_der(ders, private, &ring::default_provider()).map_err(
@@ -68,16 +73,58 @@ impl Certificate {
                 other => refuse(key, format!("the key cannot be used: {other}")),
             },
         )?;
-        Ok(Arc::new(Certificate {
-            names,
-            not_after,
-            key: Arc::new(certified),
-        }))
+        Ok(Certificate::new(leaf, certified))
+    }
+
+    /// Reads a chain (leaf first) and its key out of the same PEM text, in whatever order.
+    ///
+    /// # Errors
+    /// The reason, as of [`Certificate::load`].
+    pub fn from_pem(pem: &[u8]) -> Result<Arc<Certificate>, String> {
+        let certificate = Certificate::for_challenge(pem)?;
+        let unusable = |error| format!("the key cannot be used: {error}");
+        certificate.key.keys_match().map_err(unusable)?;
+        Ok(certificate)
+    }
+
+    /// The same of one that only answers a challenge (RFC 8737 §3): it has an extension that nobody
+    /// else may understand, so that whether the key belongs to it is not looked at.
+    ///
+    /// # Errors
+    /// As of [`Certificate::from_pem`].
+    pub fn for_challenge(pem: &[u8]) -> Result<Arc<Certificate>, String> {
+        let ders = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| pem_reason(&e, "certificate"))?;
+        let leaf = ders
+            .first()
+            .ok_or_else(|| "it holds no PEM block CERTIFICATE".to_owned())?;
+        let leaf = read_leaf(leaf)?;
+        let private =
+            PrivateKeyDer::from_pem_slice(pem).map_err(|e| pem_reason(&e, "private key"))?;
+        let key = ring::sign::any_supported_type(&private)
+            .map_err(|e| format!("the key cannot be used: {e}"))?;
+        Ok(Certificate::new(leaf, CertifiedKey::new(ders, key)))
+    }
+
+    fn new(leaf: Leaf, key: CertifiedKey) -> Arc<Certificate> {
+        Arc::new(Certificate {
+            names: leaf.names,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            key: Arc::new(key),
+        })
     }
 
     /// The DNS names and addresses it is for, lower case; `*.example.com` for one level.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(AsRef::as_ref)
+    }
+
+    /// From when on it is valid.
+    #[must_use]
+    pub fn begins(&self) -> SystemTime {
+        self.not_before
     }
 
     #[must_use]
@@ -105,8 +152,14 @@ fn pem_reason(error: &rustls::pki_types::pem::Error, what: &str) -> String {
     }
 }
 
-/// Names and expiry of the leaf.
-fn read_leaf(der: &CertificateDer<'_>) -> Result<(Vec<Box<str>>, SystemTime), String> {
+/// What the first certificate of a chain says.
+struct Leaf {
+    names: Vec<Box<str>>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+fn read_leaf(der: &CertificateDer<'_>) -> Result<Leaf, String> {
     let (_, certificate) = X509Certificate::from_der(der)
         .map_err(|e| format!("its first certificate cannot be parsed: {e}"))?;
     let validity = certificate.validity();
@@ -131,7 +184,11 @@ fn read_leaf(der: &CertificateDer<'_>) -> Result<(Vec<Box<str>>, SystemTime), St
             .filter_map(name_of)
             .collect()
     });
-    Ok((names, at(validity.not_after.timestamp())))
+    Ok(Leaf {
+        names,
+        not_before: at(validity.not_before.timestamp()),
+        not_after: at(validity.not_after.timestamp()),
+    })
 }
 
 fn at(timestamp: i64) -> SystemTime {
@@ -155,21 +212,30 @@ fn name_of(name: &GeneralName<'_>) -> Option<Box<str>> {
 
 /// The certificates in use; replaced whole, without a restart and without closing a connection.
 #[derive(Debug)]
-pub(crate) struct Certificates(ArcSwap<Vec<Arc<Certificate>>>);
+pub(crate) struct Certificates {
+    all: ArcSwap<Vec<Arc<Certificate>>>,
+    challenges: Arc<Challenges>,
+}
 
 impl Certificates {
-    pub(crate) fn new(certificates: Vec<Arc<Certificate>>) -> Certificates {
-        Certificates(ArcSwap::from_pointee(certificates))
+    pub(crate) fn new(
+        certificates: Vec<Arc<Certificate>>,
+        challenges: Arc<Challenges>,
+    ) -> Certificates {
+        Certificates {
+            all: ArcSwap::from_pointee(certificates),
+            challenges,
+        }
     }
 
     pub(crate) fn replace(&self, certificates: Vec<Arc<Certificate>>) {
-        self.0.store(Arc::new(certificates));
+        self.all.store(Arc::new(certificates));
     }
 
     /// The one for a name: an exact one before a wildcard, and the first of all where none fits (a
     /// client that sends no name, or insists on another, sees whom it reached).
     pub(crate) fn find(&self, host: Option<&str>) -> Option<Arc<Certificate>> {
-        let all = self.0.load();
+        let all = self.all.load();
         let exact = |certificate: &&Arc<Certificate>| {
             host.is_some_and(|host| certificate.names().any(|n| n.eq_ignore_ascii_case(host)))
         };
@@ -185,6 +251,12 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut offered = hello.alpn().into_iter().flatten();
+        // An authority offers this alone (RFC 8737 §3); without a challenge it has come in vain.
+        if offered.next() == Some(ALPN_ACME) {
+            let certificate = self.challenges.certificate(hello.server_name()?)?;
+            return Some(Arc::clone(&certificate.key));
+        }
         let certificate = self.find(hello.server_name())?;
         Some(Arc::clone(&certificate.key))
     }
@@ -200,7 +272,7 @@ pub(crate) fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+    config.alpn_protocols = [ALPN_H2, ALPN_HTTP1, ALPN_ACME].map(<[u8]>::to_vec).into();
     config.ticketer = ring::Ticketer::new()?;
     Ok(Arc::new(config))
 }

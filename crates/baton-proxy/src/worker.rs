@@ -10,11 +10,14 @@ use tokio::sync::Notify;
 use tokio::sync::futures::{Notified, OwnedNotified};
 
 use crate::access::Passwords;
+use crate::access_log::AccessLog;
 use crate::buffer::Buffers;
+use crate::challenge::Challenges;
+use crate::classes::ClassCounters;
 use crate::clients::Clients;
 use crate::interrupt::Interrupts;
 use crate::io::TrustedProxies;
-use crate::route::RoutingTable;
+use crate::route::{Route, RoutingTable};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -32,26 +35,35 @@ pub(crate) struct Shared {
     /// when a person changes them, so that what is never freed stays small.
     trusted_proxies: ArcSwap<&'static TrustedProxies>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) clients: Clients,
     pub(crate) shutdown: Shutdown,
     /// Connections may be accepted.
     pub(crate) open: Signal,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
+    /// Answers to requests that no route takes, or that are none.
+    pub(crate) unrouted: ClassCounters,
     table: ArcSwap<RoutingTable>,
     published: Arc<Notify>,
 }
 
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Shared {
+        let challenges = Arc::<Challenges>::default();
         Shared {
             trusted_proxies: ArcSwap::from_pointee(leaked(settings.trusted_proxies.clone())),
-            certificates: Arc::new(Certificates::new(settings.certificates.clone())),
+            certificates: Arc::new(Certificates::new(
+                settings.certificates.clone(),
+                Arc::clone(&challenges),
+            )),
+            challenges,
             clients: Clients::new(settings.limits.connections_per_client),
             shutdown: Shutdown::default(),
             open: Signal::default(),
             sessions: Sessions::default(),
             passwords: Passwords::default(),
+            unrouted: ClassCounters::default(),
             table: ArcSwap::default(),
             published: Arc::default(),
             settings,
@@ -95,6 +107,8 @@ pub(crate) struct WorkerContext {
     pub(crate) upstreams: Upstreams,
     /// How fast managed streams open their halves.
     pub(crate) pace: Pace,
+    /// Requests since the last one that has a line in the access log.
+    unlogged: Cell<u32>,
 }
 
 impl WorkerContext {
@@ -107,6 +121,7 @@ impl WorkerContext {
             interrupts: Interrupts::default(),
             upstreams: Upstreams::default(),
             pace: Pace::default(),
+            unlogged: Cell::new(0),
         })
     }
 
@@ -140,6 +155,23 @@ impl WorkerContext {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The access log, when the request that has just come has a line in it.
+    pub(crate) fn logs_this(&self) -> Option<&AccessLog> {
+        let log = self.settings().access_log.as_ref()?;
+        let turn = self.unlogged.get() + 1;
+        let logs = turn >= log.every();
+        self.unlogged.set(if logs { 0 } else { turn });
+        logs.then_some(log)
+    }
+
+    /// Counts an answer of Baton's own. None: no route takes the request.
+    pub(crate) fn count_own(&self, route: Option<&Route>, status: u16) {
+        match route {
+            Some(route) => route.counters.own_answers.count(status),
+            None => self.shared.unrouted.count(status),
+        }
     }
 
     /// Counts one connection in, so that a graceful end waits for it.

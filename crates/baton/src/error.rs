@@ -13,9 +13,6 @@ pub enum CliError {
     /// What was typed, or what a file says, cannot be carried out. Exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Known from the design, not built in this version. Exit code 2.
-    #[error("{0}: not supported yet")]
-    NotYet(String),
     /// Nobody listens on the control socket. Exit code 1.
     #[error("{}", unreachable(.socket, .reason))]
     NoDaemon {
@@ -25,9 +22,12 @@ pub enum CliError {
     /// The daemon answered with an error; its exit code is passed on.
     #[error("{message}")]
     Daemon { message: String, exit_code: u8 },
+    /// Nobody answers at the address that `BATON_HOST` names. Exit code 1.
+    #[error("the daemon at {place} cannot be reached: {reason}")]
+    Unreachable { place: String, reason: String },
     /// The connection ended before the answer did.
-    #[error("the connection to the daemon on {} was lost: {reason}", .socket.display())]
-    Lost { socket: PathBuf, reason: String },
+    #[error("the connection to the daemon on {place} was lost: {reason}")]
+    Lost { place: String, reason: String },
     /// A deploy, rollback or switch that ended otherwise than asked; it has been shown already.
     #[error("{}", .0.message)]
     Outcome(Box<Outcome>),
@@ -47,14 +47,15 @@ impl CliError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            CliError::Usage(_) | CliError::NotYet(_) => ExitCode::Usage as u8,
+            CliError::Usage(_) => ExitCode::Usage as u8,
             CliError::Daemon { exit_code, .. } => *exit_code,
             CliError::Outcome(outcome) => outcome.exit_code as u8,
             CliError::Interrupted(_) => INTERRUPTED,
             CliError::OutputClosed => 0,
-            CliError::NoDaemon { .. } | CliError::Lost { .. } | CliError::Other(_) => {
-                ExitCode::Error as u8
-            }
+            CliError::NoDaemon { .. }
+            | CliError::Unreachable { .. }
+            | CliError::Lost { .. }
+            | CliError::Other(_) => ExitCode::Error as u8,
         }
     }
 
@@ -115,7 +116,6 @@ mod tests {
     #[test]
     fn exit_codes_are_those_of_the_design() {
         assert_eq!(CliError::Usage(String::new()).exit_code(), 2);
-        assert_eq!(CliError::NotYet("baton stage".into()).exit_code(), 2);
         assert_eq!(CliError::Other(String::new()).exit_code(), 1);
         assert_eq!(CliError::Interrupted(String::new()).exit_code(), 130);
     }

@@ -246,13 +246,16 @@ fn redis(seen: &Seen, add: &mut impl FnMut(String), remarks: &mut Vec<String>) {
     }
 }
 
-fn flow(items: &[String]) -> String {
+/// A list of YAML on one line.
+#[must_use]
+pub fn flow(items: &[String]) -> String {
     let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
     format!("[{}]", items.join(", "))
 }
 
 /// A plain scalar where that is one.
-fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let plain = text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"./-_".contains(&byte));

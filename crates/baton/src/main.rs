@@ -7,9 +7,14 @@
 //! | [`wire`] | what crosses the socket |
 //! | [`api`] | the daemon's side of the socket |
 //! | [`daemon`] | `baton serve`: settings, start, signals, end |
+//! | [`acme`] | certificates for `tls: auto` |
+//! | [`access_log`] | a JSON line for each request |
+//! | [`metrics`] | what Prometheus reads |
+//! | [`notify`] | telling the team |
 //! | [`show`] | what a person reads |
 //! | [`doctor`] | what is wrong with this machine |
 //! | [`init`] | what a first `x-baton` says |
+//! | [`import`] | the same from an nginx configuration |
 //! | [`install`] | the files of a service of this machine |
 //! | [`demo`] | a blue-green deploy under load in one command |
 //! | [`error`] | how a command fails, and with which exit code |
@@ -17,6 +22,8 @@
 // Nothing of a binary can be reached from outside: here `pub` marks the face of a module.
 #![allow(unreachable_pub)]
 
+mod access_log;
+mod acme;
 mod api;
 mod cli;
 mod client;
@@ -24,8 +31,11 @@ mod daemon;
 mod demo;
 mod doctor;
 mod error;
+mod import;
 mod init;
 mod install;
+mod metrics;
+mod notify;
 mod show;
 mod wire;
 

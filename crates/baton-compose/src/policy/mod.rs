@@ -3,6 +3,7 @@
 
 mod going_live;
 mod network;
+mod notify;
 mod preview;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use going_live::{Activate, Canary, Gate, HookCommand, Hooks, Migrate, Overlap, Strategy};
 pub use network::Network;
+pub use notify::{Destination, Language, NewsKind, Notify, Secret};
 pub use preview::Preview;
 
 use crate::color::Role;
@@ -94,6 +96,9 @@ pub struct Policy {
     /// Clients outside of these networks get 403; empty: all may come.
     #[serde(default)]
     pub allow: Vec<Network>,
+    /// Who is told what a deploy comes to. What several services say is told once.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// When a worker (no traffic) of the new release starts.
@@ -122,6 +127,33 @@ pub enum Tls {
     Off,
     /// PEM files, absolute paths on the machine of the daemon.
     Files { cert: PathBuf, key: PathBuf },
+    /// The daemon gets a certificate for each host (ACME), and must be able to.
+    Auto,
+    /// The file says nothing: as `Auto` for names that a public authority may certify, where the daemon
+    /// gets certificates; else as `Off`.
+    Unsaid,
+}
+
+impl Tls {
+    /// Is the daemon to get a certificate for this host, if it can? Not for a wildcard: its validation
+    /// wants a change in DNS.
+    #[must_use]
+    pub fn is_automatic_for(&self, host: &str) -> bool {
+        match self {
+            Tls::Off | Tls::Files { .. } => false,
+            Tls::Auto => !host.contains('*'),
+            Tls::Unsaid => is_public(host),
+        }
+    }
+}
+
+/// May a public authority certify the name? Not an address, not a name of this machine alone (RFC 6761
+/// §6.3).
+fn is_public(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let parts = host.rsplit_once('.');
+    parts.is_some_and(|(_, last)| last != "localhost" && last.parse::<u8>().is_err())
+        && !host.contains(['*', '[', ':'])
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -349,6 +381,7 @@ impl Default for Policy {
             hooks: Hooks::default(),
             basic_auth: BTreeMap::new(),
             allow: Vec::new(),
+            notify: Vec::new(),
         }
     }
 }

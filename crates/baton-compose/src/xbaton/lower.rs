@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::leaf::{Flag, Host, Leaf, TlsChoice};
 use super::lower_going_live as going_live;
+use super::lower_notify;
 use super::lower_streams as streams;
 use super::raw::{self, XBaton};
 use super::schema;
@@ -67,6 +68,9 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         .as_ref()
         .and_then(|health| health.startup_timeout)
         .map_or(default.startup_timeout, |span| span.0);
+    let tls = raw
+        .tls
+        .map_or(Tls::Unsaid, |tls| self::tls(tls, &hosts, context, problems));
     if strip_path && path == "/" {
         let key = format!("{}.strip_path", context.path);
         problems.add(key, "there is no path to remove; set `path`");
@@ -82,9 +86,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         worker,
         port,
         protocol: raw.protocol.map_or(default.protocol, |protocol| protocol.0),
-        tls: raw
-            .tls
-            .map_or(Tls::Off, |tls| self::tls(tls, context, problems)),
+        tls,
         limits: limits(raw.limits, default.limits),
         health: raw
             .health
@@ -125,6 +127,7 @@ fn policy(raw: XBaton, value: &Value, context: &Context<'_>, problems: &mut Coll
         hooks: going_live::hooks(raw.hooks),
         basic_auth: raw.basic_auth.map(|users| users.0).unwrap_or_default(),
         allow: going_live::allow(raw.allow, context.path, problems),
+        notify: lower_notify::notify(raw.notify, context, problems),
     }
 }
 
@@ -306,9 +309,25 @@ fn port(
     None
 }
 
-fn tls(choice: TlsChoice, context: &Context<'_>, problems: &mut Collector) -> Tls {
-    let TlsChoice::Files { cert, key } = choice else {
-        return Tls::Off;
+fn tls(
+    choice: TlsChoice,
+    hosts: &[String],
+    context: &Context<'_>,
+    problems: &mut Collector,
+) -> Tls {
+    let (cert, key) = match choice {
+        TlsChoice::Off => return Tls::Off,
+        TlsChoice::Auto => {
+            if let Some(host) = hosts.iter().find(|host| host.contains('*')) {
+                let key = format!("{}.tls", context.path);
+                let text = format!(
+                    "auto: no certificate can be had for {host:?}; name each host, or give {{cert: FILE, key: FILE}}"
+                );
+                problems.add(key, text);
+            }
+            return Tls::Auto;
+        }
+        TlsChoice::Files { cert, key } => (cert, key),
     };
     let mut file = |name: &str, typed: String| {
         let path = context.directory.join(typed);

@@ -3,6 +3,7 @@
 mod leaf;
 mod lower;
 mod lower_going_live;
+mod lower_notify;
 mod lower_streams;
 mod raw;
 mod schema;

@@ -6,15 +6,15 @@ use serde::Deserialize;
 
 use super::leaf::{
     CloseCode, CommandLine, CookieName, Count, EngineName, Flag, GateName, HeaderFields, Hook,
-    Host, Later, LeftoverName, NetworkText, OverlapName, Pairs, PathGlob, PathPrefix, Percent,
-    Port, PositiveSpan, ProtocolName, RedisUrlText, RequestPath, Requests, Size, Span, Statuses,
-    StrategyName, StreamModeName, Text, TlsChoice, Users, VariableName, Warmup, WorkerMode,
+    Host, LanguageName, LeftoverName, NetworkText, NewsName, OverlapName, Pairs, PathGlob,
+    PathPrefix, Percent, Port, PositiveSpan, ProtocolName, RedisUrlText, RequestPath, Requests,
+    SecretText, Size, Span, Statuses, StrategyName, StreamModeName, Text, TlsChoice, Users,
+    VariableName, Warmup, WebhookUrl, WorkerMode,
 };
 
 /// How Baton takes a service live without losing a request.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are refused are known, and never read")]
 pub(crate) struct XBaton {
     /// Who runs the instances: Docker (through Docker Compose), or Baton itself as child processes.
     #[schemars(extend("default" = "docker"))]
@@ -85,7 +85,8 @@ pub(crate) struct XBaton {
     /// Takes no traffic. `true`: the old one is stopped before the new one starts, after the switch; `overlap`: both may run together.
     #[schemars(extend("default" = false))]
     pub(crate) worker: Option<WorkerMode>,
-    pub(crate) notify: Option<Later>,
+    /// Who is told what a deploy comes to; told once when several services say it.
+    pub(crate) notify: Option<Vec<Notify>>,
     /// Commands on the machine of the daemon, in the folder of the compose file.
     pub(crate) hooks: Option<Hooks>,
 }
@@ -197,6 +198,24 @@ pub(crate) struct Hooks {
     pub(crate) after_switch: Option<Vec<Hook>>,
     /// Once the deploy has ended. One that fails is a warning.
     pub(crate) after_deploy: Option<Vec<Hook>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Notify {
+    /// Incoming webhook of Slack, or of what speaks its format.
+    pub(crate) slack: Option<WebhookUrl>,
+    /// Webhook of Discord.
+    pub(crate) discord: Option<WebhookUrl>,
+    /// Address that gets a POST of JSON.
+    pub(crate) webhook: Option<WebhookUrl>,
+    /// Signs what `webhook` gets (HMAC-SHA256).
+    pub(crate) secret: Option<SecretText>,
+    /// Language of the messages.
+    #[schemars(extend("default" = "en"))]
+    pub(crate) language: Option<LanguageName>,
+    /// What is told. Default: all of it.
+    pub(crate) events: Option<Vec<NewsName>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::leaf::{self, LATER, LEAF};
+use super::leaf::{self, LEAF};
 use super::raw::XBaton;
 use crate::error::{Collector, Problem, nearest};
 
@@ -22,7 +22,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// The JSON Schema (draft 2020-12) of the value of `x-baton`, for editors: descriptions, units and
-/// defaults. Keys that are not supported yet are not in it.
+/// defaults.
 #[must_use]
 pub fn schema() -> Value {
     let mut schema = SCHEMA.clone();
@@ -64,9 +64,6 @@ fn without_null(schema: &mut Value) {
 fn without_own_keywords(schema: &mut Value) {
     if let Value::Object(object) = schema {
         object.remove(LEAF);
-        if let Some(Value::Object(keys)) = object.get_mut("properties") {
-            keys.retain(|_, key| key.get(LATER).is_none());
-        }
     }
     children(schema, without_own_keywords);
 }
@@ -85,10 +82,6 @@ pub(crate) fn check(value: &Value, path: &str, problems: &mut Collector) {
 }
 
 fn check_value(value: &Value, schema: &Value, path: &str, problems: &mut Collector) {
-    if schema.get(LATER).is_some() {
-        problems.add(path, "not supported yet");
-        return;
-    }
     let leaf = schema.get(LEAF).and_then(Value::as_str);
     let keys = schema.get("properties").and_then(Value::as_object);
     match (leaf, keys, value) {
@@ -155,15 +148,15 @@ fn check_keys(
             check_value(value, schema, &path, problems);
             continue;
         }
-        let supported = known
-            .iter()
-            .filter(|(_, schema)| schema.get(LATER).is_none())
-            .map(|(key, _)| key.as_str());
         let text = match nearest(key, known.keys().map(String::as_str)) {
             Some(near) => format!("unknown key; did you mean {near}?"),
             None => format!(
                 "unknown key; known are {}",
-                supported.collect::<Vec<_>>().join(", ")
+                known
+                    .keys()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         };
         problems.push(Problem::new(path, text));

@@ -126,14 +126,16 @@ impl RequestsDone {
 }
 
 /// Clients whose session lives in the color use it until they are idle. A new deploy ends that, and so
-/// does the end of the instances.
+/// does the end of the instances. Where nobody is kept there (a release that was taken back), nobody is
+/// waited for.
 async fn sessions(leaving: &Leaving) -> Result<(), DeployError> {
     let (core, live) = (&leaving.core, leaving.color.other());
     let router = core.routes.router();
     let instances = leaving.instances().await?;
     let left = || -> u64 { running(&instances).map(|i| router.sessions(&i.id)).sum() };
+    let kept = core.routes.keeps_sessions(leaving.app()).await;
     let mut told = None;
-    while left() > 0 && leaving.tail.hurry() < Hurry::Shorten {
+    while kept && left() > 0 && leaving.tail.hurry() < Hurry::Shorten {
         if told.is_none_or(|told: Instant| told.elapsed() >= Duration::from_secs(30)) {
             (leaving.note)(format!("{} sessions are in use there", left()));
             told = Some(Instant::now());

@@ -99,7 +99,7 @@ pub(super) async fn one(leaving: &Leaving, instance: &Instance, rule: Drain) -> 
             moved = (now.body_bytes, Instant::now());
         }
         let still = moved.1.elapsed() >= STILL.min(rule.requests.max(LOOK));
-        let streams_only = now.draining <= now.sse.saturating_sub(now.halves);
+        let streams_only = now.draining <= now.sse.saturating_sub(now.halves) + now.opaque;
         if still || (streams_only && tail.hurry() >= Hurry::Shorten) {
             break;
         }

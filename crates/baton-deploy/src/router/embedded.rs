@@ -4,7 +4,7 @@
 //! figures: counters and gates persist from one publish to the next, and over a rollback to a color
 //! that is still warm.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,16 +13,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::policy::Tls;
-use baton_compose::{AppName, Role};
+use baton_compose::{AppName, Color, Role};
 use baton_engine::engine::Address;
 use baton_engine::{Instance, InstanceId};
 use baton_proxy::route::{self, RouteCounters};
-use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
+use baton_proxy::{Certificate, EndWebSockets, Marks, Proxy, Route, RoutingTable};
 
-use super::{Figures, InstanceFigures, Report, RouteConflict, Router, ServiceRoute, StreamFigures};
+use tokio::sync::watch;
+
+use self::traffic::Ledger;
+use super::{
+    Figures, InstanceFigures, Report, RouteConflict, RouteError, Router, ServiceRoute,
+    StreamFigures,
+};
+use crate::release::ReleaseId;
 
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod wanted;
 
 /// After a cut, so long for the connections to be gone.
@@ -39,12 +47,18 @@ const KEEP: usize = 64;
 pub struct Embedded {
     proxy: Arc<Proxy>,
     state: Mutex<State>,
+    wanted: watch::Sender<WantedCertificates>,
 }
+
+/// Hosts that want a certificate of the daemon's, with the apps that have them.
+pub type WantedCertificates = BTreeMap<String, BTreeSet<AppName>>;
 
 #[derive(Debug, Default)]
 struct State {
     /// Per instance and address: a restart at another address is another life.
     instances: HashMap<(InstanceId, SocketAddr), Arc<baton_proxy::Instance>>,
+    /// What all instances have counted, also those that are known no more.
+    ledger: Ledger,
     /// In the order in which they were published first; for forgetting the oldest.
     order: Vec<(InstanceId, SocketAddr)>,
     /// What a preview serves is none of the app's figures.
@@ -52,6 +66,10 @@ struct State {
     /// WebSockets that were told to come back, by the instance they were on.
     told: HashMap<InstanceId, u64>,
     certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
+    /// By host: those that were got for it and are valid.
+    issued: BTreeMap<String, Arc<Certificate>>,
+    /// What was published last; None before the first time, of which sessions are recalled.
+    published: Option<Vec<ServiceRoute>>,
     /// What is published, in the order of the table.
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -68,7 +86,34 @@ impl Embedded {
         Embedded {
             proxy,
             state: Mutex::default(),
+            wanted: watch::Sender::default(),
         }
+    }
+
+    /// The hosts of what is published that want a certificate, at every change.
+    #[must_use]
+    pub fn wanted_certificates(&self) -> watch::Receiver<WantedCertificates> {
+        self.wanted.subscribe()
+    }
+
+    /// Serves these certificates, by host, beside those of files, from the next handshake on. Only a host
+    /// that has one is told to come by HTTPS.
+    pub fn set_issued(&self, issued: BTreeMap<String, Arc<Certificate>>) {
+        let mut state = self.state();
+        state.issued = issued;
+        let Some(routes) = state.published.clone() else {
+            return self.proxy.set_certificates(state.served());
+        };
+        // They were taken before.
+        if let Err(conflict) = self.store(&mut state, &routes) {
+            tracing::error!("{conflict}");
+        }
+    }
+
+    /// Is one of those served for this host?
+    #[must_use]
+    pub fn has_issued(&self, host: &str) -> bool {
+        self.state().issued.contains_key(host)
     }
 
     /// Reads the certificates of all routes again (they were renewed). One that cannot be used leaves
@@ -104,6 +149,53 @@ impl Embedded {
         }
     }
 
+    /// One atomic store of what these routes are now.
+    fn store(&self, state: &mut State, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+        let before = self.proxy.table();
+        let built: Vec<_> = routes
+            .iter()
+            .flat_map(|wanted| self.routes(state, wanted))
+            .collect();
+        let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
+        let (serving, halves) = (instances(&table), halves(&table));
+        for instance in &serving {
+            instance.open();
+        }
+        for instance in &halves {
+            instance.open_streams();
+        }
+        let pinned = each_once(table.routes().iter().flat_map(|route| &route.pinned));
+        for instance in &pinned {
+            instance.pin();
+        }
+        state.certificates(routes);
+        self.proxy.set_certificates(state.served());
+        self.proxy.publish(Arc::new(table));
+        // A candidate has streams before it may have requests; after a restart of the daemon what is
+        // pinned is new here, and open.
+        let others = self::instances(&before);
+        for other in others.iter().chain(&halves).chain(&pinned) {
+            if !holds(&serving, other) {
+                other.close();
+            }
+        }
+        for old in before.routes().iter().flat_map(|route| &route.pinned) {
+            match (holds(&pinned, old), holds(&serving, old)) {
+                (true, _) => {}
+                (false, true) => old.serves_again(),
+                (false, false) => self.proxy.unpin(old),
+            }
+        }
+        for old in self::halves(&before) {
+            if !holds(&halves, &old) {
+                old.close_streams();
+            }
+        }
+        let published = [serving, halves, pinned].concat();
+        state.forget(&published);
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,6 +209,18 @@ impl Embedded {
             .filter(|key| key.0 == *id)
             .filter_map(|key| state.instances.get(key).cloned())
             .collect()
+    }
+}
+
+/// What plain Compose made is adopted as blue `r0`.
+fn marks(instance: &Instance) -> Marks {
+    let color = instance
+        .slot
+        .as_ref()
+        .map_or(Color::Blue, |slot| slot.color);
+    Marks {
+        color: color.to_string().into(),
+        release: ReleaseId(instance.release.unwrap_or(0)).to_string().into(),
     }
 }
 
@@ -134,12 +238,22 @@ impl State {
             self.instances.remove(&key);
         }
         let State {
-            instances, order, ..
+            instances,
+            order,
+            ledger,
+            ..
         } = self;
         let known = instances.entry(key.clone()).or_insert_with(|| {
             order.retain(|other| *other != key);
             order.push(key);
-            baton_proxy::Instance::new(instance.id.0.as_str(), socket(address), address.published)
+            let life = baton_proxy::Instance::marked(
+                instance.id.0.as_str(),
+                marks(instance),
+                socket(address),
+                address.published,
+            );
+            ledger.open(&life);
+            life
         });
         Some(Arc::clone(known))
     }
@@ -154,12 +268,20 @@ impl State {
             .map(|(_, counters)| counters)
     }
 
-    /// Those that have an address.
-    fn all(&mut self, instances: &[Instance]) -> Vec<Arc<baton_proxy::Instance>> {
-        instances
+    /// Those that have an address, which serve `wanted` from now on.
+    fn all(
+        &mut self,
+        wanted: &ServiceRoute,
+        instances: &[Instance],
+    ) -> Vec<Arc<baton_proxy::Instance>> {
+        let known = instances
             .iter()
-            .filter_map(|instance| self.instance(instance))
-            .collect()
+            .filter_map(|instance| self.instance(instance));
+        let known: Vec<_> = known.collect();
+        for life in &known {
+            self.ledger.belongs(life, &wanted.app, wanted.role);
+        }
+        known
     }
 
     /// Keeps figures of the latest ones that are gone, and all that still have requests.
@@ -205,10 +327,10 @@ impl State {
     }
 
     fn served(&self) -> Vec<Arc<Certificate>> {
-        self.files
-            .iter()
-            .filter_map(|pair| self.certificates.get(pair).cloned())
-            .collect()
+        let files = self.files.iter();
+        let files = files.filter_map(|pair| self.certificates.get(pair));
+        // Those of files first: one that the user gives is meant.
+        files.chain(self.issued.values()).cloned().collect()
     }
 }
 
@@ -231,52 +353,21 @@ fn conflict(conflict: &route::Conflict, routes: &[ServiceRoute]) -> RouteConflic
 
 #[async_trait]
 impl Router for Embedded {
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         let mut state = self.state();
-        let before = self.proxy.table();
-        let built: Vec<_> = routes
-            .iter()
-            .flat_map(|wanted| self.routes(&mut state, wanted))
-            .collect();
-        let table = RoutingTable::new(built).map_err(|error| conflict(&error, routes))?;
-        let (serving, halves) = (instances(&table), halves(&table));
-        for instance in &serving {
-            instance.open();
-        }
-        for instance in &halves {
-            instance.open_streams();
-        }
-        let pinned = each_once(table.routes().iter().flat_map(|route| &route.pinned));
-        for instance in &pinned {
-            instance.pin();
-        }
-        state.certificates(routes);
-        self.proxy.set_certificates(state.served());
-        self.proxy.publish(Arc::new(table));
-        // A candidate has streams before it may have requests; after a restart of the daemon what is
-        // pinned is new here, and open.
-        let others = self::instances(&before);
-        for other in others.iter().chain(&halves).chain(&pinned) {
-            if !holds(&serving, other) {
-                other.close();
-            }
-        }
-        for old in before.routes().iter().flat_map(|route| &route.pinned) {
-            if !holds(&pinned, old) && !holds(&serving, old) {
-                self.proxy.unpin(old);
-            }
-        }
-        for old in self::halves(&before) {
-            if !holds(&halves, &old) {
-                old.close_streams();
-            }
-        }
-        let published = [serving, halves, pinned].concat();
-        state.forget(&published);
+        self.store(&mut state, routes)?;
+        state.published = Some(routes.to_vec());
+        drop(state);
+        let wanted = wanted::certificates(routes);
+        self.wanted.send_if_modified(|known| {
+            let changes = *known != wanted;
+            *known = wanted;
+            changes
+        });
         Ok(())
     }
 
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         // Instances decide nothing here, and none must be made.
         let mut scratch = State::default();
         let bare = routes.iter().map(|wanted| ServiceRoute {
@@ -291,7 +382,7 @@ impl Router for Embedded {
             .collect();
         RoutingTable::new(built)
             .map(drop)
-            .map_err(|error| conflict(&error, routes))
+            .map_err(|error| conflict(&error, routes).into())
     }
 
     fn figures(&self, app: &AppName) -> Figures {

@@ -1,6 +1,7 @@
 //! Publishes the live colors to what carries traffic.
 
 mod embedded;
+mod nginx;
 pub mod succession;
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::release::ReleaseId;
 use crate::slots::Weight;
 
-pub use embedded::{CertificateError, Embedded};
+pub use embedded::{CertificateError, Embedded, WantedCertificates};
+pub use nginx::{Nginx, NginxError, NginxSettings};
 pub use succession::report::Report;
 
 /// What one app's service wants of the router now. The control plane keeps one per service and
@@ -91,6 +93,8 @@ pub struct InstanceFigures {
     pub errors: u64,
     /// From a request's head to the head of its answer.
     pub latency: Latency,
+    /// Of `draining`, what may be a request or a stream: this router cannot tell.
+    pub opaque: u64,
     pub sse: u64,
     pub websockets: u64,
     /// Halves of managed event streams: open, or being opened.
@@ -98,8 +102,66 @@ pub struct InstanceFigures {
     pub streams: StreamFigures,
 }
 
+/// All that was counted since the daemon started, for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    pub sides: Vec<SideTraffic>,
+    /// An app's own and its preview's, apart.
+    pub services: Vec<ServiceTraffic>,
+    /// Baton's answers to requests that no app takes, from `1xx` to `5xx`.
+    pub unrouted: [u64; 5],
+}
+
+/// What the instances of one color have counted, also those that have ended.
+#[derive(Debug, Clone, Default)]
+pub struct SideTraffic {
+    pub app: String,
+    pub role: Role,
+    pub color: String,
+    /// What the app answered, from `1xx` to `5xx`.
+    pub answers: [u64; 5],
+    /// From a request's head to the head of its answer.
+    pub latency: Latency,
+    /// Of requests and answers.
+    pub body_bytes: u64,
+    /// Exchanges that broke after the request was sent.
+    pub broken: u64,
+    /// Connections that an instance did not take.
+    pub refused: u64,
+    /// Events of managed streams.
+    pub events: u64,
+    pub streams_cut: u64,
+    pub sessions_ended: u64,
+    /// Now.
+    pub in_flight: u64,
+    /// Open now; of a stream that hears both colors, one in each.
+    pub event_streams: u64,
+    /// Open now.
+    pub websockets: u64,
+}
+
+/// What the routes of one app have counted, whichever color served.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceTraffic {
+    pub app: String,
+    pub role: Role,
+    /// What Baton answered itself, from `1xx` to `5xx`.
+    pub own_answers: [u64; 5],
+    /// Requests that Baton could not bring to an end.
+    pub failed: u64,
+    pub held: u64,
+    /// Requests that wait now.
+    pub holding: u64,
+    /// Managed event streams that are open now.
+    pub streams: u64,
+    pub handed_over: u64,
+    pub reconnected: u64,
+}
+
 /// What became of event streams, WebSockets and sessions of an instance or a color.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct StreamFigures {
     /// Went on without this instance, unnoticed by the client.
@@ -178,22 +240,68 @@ impl InstanceFigures {
             websockets: self.websockets + other.websockets,
             halves: self.halves + other.halves,
             streams: self.streams.and(other.streams),
+            opaque: self.opaque + other.opaque,
         }
     }
 }
 
-/// What carries traffic: `embedded` (Baton's own proxy); later an nginx that is already there.
+/// What a router may be unable to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// A share of the clients on another color.
+    Canary,
+    /// Requests wait: `pause`, and stop-first deploys.
+    Hold,
+    /// A page in place of the app: `maintenance`.
+    Page,
+}
+
+/// What carries traffic: `embedded` (Baton's own proxy), or an `nginx` that is already there.
 #[async_trait]
 pub trait Router: Send + Sync + std::fmt::Debug {
     /// One atomic store: from here on new requests follow `routes`. Instances that are no longer in
     /// it take no new request, and [`Router::in_flight`] of them can only fall.
     ///
     /// # Errors
-    /// Two apps claim the same host and path: nothing was changed.
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict>;
+    /// Two apps claim the same host and path, or it does not take them: nothing was changed.
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError>;
 
     /// Would `publish` take these routes?
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict>;
+    ///
+    /// # Errors
+    /// Two apps claim the same host and path, or it cannot do what a policy asks for.
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError>;
+
+    /// Before a switch is committed: what may fail of publishing `routes` is done here, so that the
+    /// `publish` after the commit only says it again.
+    ///
+    /// # Errors
+    /// It did not take them; what was published before still is.
+    async fn prepare(&self, _: &[ServiceRoute]) -> Result<(), RouteError> {
+        Ok(())
+    }
+
+    /// All that is live after a start of the daemon is published: from here on it counts.
+    async fn begin(&self) {}
+
+    /// Looks whether a switch of the app would reach its users. `adopted`: they reach what plain
+    /// Compose started, and may not come through this router at all.
+    ///
+    /// # Errors
+    /// Why not, with the next step.
+    async fn reaches(&self, _app: &AppName, _adopted: bool) -> Result<(), RouteError> {
+        Ok(())
+    }
+
+    /// Why it cannot do something, with the next step; None: it can.
+    fn lacks(&self, _: Feature) -> Option<&'static str> {
+        None
+    }
+
+    /// Are requests counted at all?
+    fn counts(&self) -> bool {
+        true
+    }
 
     fn figures(&self, app: &AppName) -> Figures;
 
@@ -247,6 +355,19 @@ pub trait Router: Send + Sync + std::fmt::Debug {
     fn report(&self) -> Report {
         Report::default()
     }
+}
+
+/// Why routes are not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error(transparent)]
+    Conflict(#[from] RouteConflict),
+    /// This router cannot do what is asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not take them now; what was published before still is.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Two apps claim the same host and path.

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use baton_compose::Color;
+use baton_engine::Instance;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{StepError, StepResult, Walk};
+use crate::core::Core;
 use crate::error::DeployError;
 use crate::plan::StepName;
 use crate::release::Release;
@@ -26,6 +29,23 @@ const LEAVING: Duration = Duration::from_secs(10);
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
     attach(walk).await?;
     Ok(json!({}))
+}
+
+/// Stop-first, and the old color comes back: the streams that waited are opened on it before the
+/// requests that waited are let go, whose events they carry.
+pub(crate) async fn reopen(
+    core: &Core,
+    release: &Release,
+    color: Color,
+    instance: &Instance,
+) -> Result<(), DeployError> {
+    let heard = Beside::new(std::slice::from_ref(instance));
+    core.routes.beside(&release.app, color, heard).await?;
+    let until = Instant::now() + longest_grace(release) + STILL;
+    while core.routes.router().unattached(&release.app) > 0 && Instant::now() < until {
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Every instance of the new release that runs is heard from now on.

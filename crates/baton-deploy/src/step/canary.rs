@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::vigil::Vigil;
-use super::{StepError, StepResult, Walk};
+use super::{StepError, StepResult, Walk, switch};
 use crate::error::DeployError;
 use crate::figures::{self, Pair};
 use crate::plan::StepName;
@@ -39,11 +39,14 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         .core
         .running_instances(walk.release()?, walk.plan.to)
         .await?;
+    // One that has ended since it was healthy would not be watched.
+    switch::complete(walk, walk.release()?, &instances)?;
     walk.lift(&engine, walk.plan.to).await;
     walk.served = true;
     let vigil = Vigil::new(walk, &engine, &instances);
     let watching = Watching {
         walk,
+        vigil: &vigil,
         rule: &rule,
         instances: &instances,
     };
@@ -78,6 +81,7 @@ fn rule(walk: &Walk) -> Result<Canary, DeployError> {
 
 struct Watching<'a> {
     walk: &'a Walk,
+    vigil: &'a Vigil<'a>,
     rule: &'a Canary,
     instances: &'a [Instance],
 }
@@ -146,7 +150,7 @@ impl Watching<'_> {
         let mut begun = Instant::now();
         let mut start = self.pair().await;
         let mut seen = start;
-        let mut told: Option<(Instant, Option<String>)> = None;
+        let mut told: Option<(Instant, Option<Waits>)> = None;
         loop {
             let steering = deploy.steering();
             if steering.aborted {
@@ -173,7 +177,8 @@ impl Watching<'_> {
             seen = now;
             let figures = seen.since(start);
             if verdict.is_against() {
-                return Err(self.worse("the canary makes more errors", figures));
+                let errors = self.worse("the canary makes more errors", figures);
+                return Err(self.vigil.why(errors).await);
             }
             let waits = self.waits_for(figures, begun, steering.held || by_hand);
             let goes_on = steering.resumed != resumed && waits.is_some();
@@ -191,10 +196,11 @@ impl Watching<'_> {
                 .as_ref()
                 .is_none_or(|(at, said)| at.elapsed() >= TELL || *said != waits)
             {
+                let text = waits.map(|waits| self.text(waits, figures));
                 deploy.feed.tell_latest(Progress::Canary(
-                    self.progress(weight, figures, verdict, &waits),
+                    self.progress(weight, figures, verdict, text),
                 ));
-                told = Some((Instant::now(), waits.clone()));
+                told = Some((Instant::now(), waits));
             }
             sleep(LOOK).await;
         }
@@ -219,21 +225,30 @@ impl Watching<'_> {
     }
 
     /// What a person has to do before the next stage; None: only time.
-    fn waits_for(&self, figures: Pair, begun: Instant, by_hand: bool) -> Option<String> {
+    fn waits_for(&self, figures: Pair, begun: Instant, by_hand: bool) -> Option<Waits> {
         let over = begun.elapsed() >= self.rule.hold;
-        let requests = figures.new.side.requests;
         if by_hand {
-            Some("held by hand; `baton canary resume` goes on".to_owned())
-        } else if over && requests < self.rule.min_requests {
-            Some(format!(
-                "{requests} of {} requests came in {} s; `baton canary resume` goes on all the same",
-                self.rule.min_requests,
-                self.rule.hold.as_secs()
-            ))
+            Some(Waits::Held)
+        } else if over && figures.new.side.requests < self.rule.min_requests {
+            Some(Waits::Requests)
         } else if over && self.rule.gate == Gate::Manual {
-            Some("the gate is manual; `baton canary resume` goes on".to_owned())
+            Some(Waits::Gate)
         } else {
             None
+        }
+    }
+
+    /// The same in words, with the figures of now.
+    fn text(&self, waits: Waits, figures: Pair) -> String {
+        match waits {
+            Waits::Held => "held by hand; `baton canary resume` goes on".to_owned(),
+            Waits::Requests => format!(
+                "{} of {} requests came in {} s; `baton canary resume` goes on all the same",
+                figures.new.side.requests,
+                self.rule.min_requests,
+                self.rule.hold.as_secs()
+            ),
+            Waits::Gate => "the gate is manual; `baton canary resume` goes on".to_owned(),
         }
     }
 
@@ -266,7 +281,7 @@ impl Watching<'_> {
         weight: Weight,
         figures: Pair,
         verdict: &Verdict,
-        waits: &Option<String>,
+        waits_for: Option<String>,
     ) -> CanaryProgress {
         CanaryProgress {
             weight,
@@ -274,7 +289,7 @@ impl Watching<'_> {
             old: figures.old.into(),
             new: figures.new.into(),
             evidence: verdict.evidence(),
-            waits_for: waits.clone(),
+            waits_for,
         }
     }
 
@@ -294,6 +309,17 @@ impl Watching<'_> {
             failure: None,
         }
     }
+}
+
+/// Why time alone does not lead on: another reason is told at once, other figures of the same in their
+/// turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// By hand.
+    Held,
+    /// There were too few of them.
+    Requests,
+    Gate,
 }
 
 struct Passed {

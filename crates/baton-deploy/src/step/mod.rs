@@ -3,9 +3,10 @@
 //! Every step may run twice: after a crash one that was started and has no outcome is run again. What
 //! later steps and the undo need of it is its output, which the journal keeps.
 
-mod attach_streams;
+pub(crate) mod attach_streams;
 mod await_healthy;
 mod canary;
+mod certify;
 mod drain_messages;
 mod drain_requests;
 mod end_streams;
@@ -34,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_compose::{Color, Role};
-use baton_engine::{Engine, Shield, Slot};
+use baton_engine::{Engine, Instance, Shield, Slot};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,14 +74,23 @@ pub(crate) struct Walk {
     pub(crate) keeper: Option<OwnedMutexGuard<()>>,
     /// The new release has had users.
     pub(crate) served: bool,
-    /// What the new release had answered when all of them came.
-    pub(crate) before_switch: Option<Answered>,
+    /// Who had just got all of them.
+    pub(crate) switched: Option<Switched>,
     /// After the switch.
     pub(crate) tail: Option<Arc<Tail>>,
     /// What the drain has proved so far; *keep_warm* and *retire* ask for all of it.
     pub(crate) drained: Option<Stage>,
     /// Messages that *retire* has moved so far.
     pub(crate) moved: Moved,
+}
+
+/// The new release at its switch.
+#[derive(Debug, Clone)]
+pub(crate) struct Switched {
+    /// As they were then: one of them may be dead before *watch* has begun.
+    pub(crate) instances: Vec<Instance>,
+    /// What they had answered.
+    pub(crate) answered: Answered,
 }
 
 /// Why a step did not succeed.
@@ -90,6 +100,8 @@ pub(crate) enum StepError {
     /// Image and configuration are what is live now.
     NothingToDo(String),
     Refused(String),
+    /// A host of an app that never was live has no certificate.
+    Uncertified(String),
     /// The new release did not come up.
     Release {
         message: String,
@@ -114,6 +126,7 @@ impl StepError {
         match self {
             StepError::Cancelled(text)
             | StepError::NothingToDo(text)
+            | StepError::Uncertified(text)
             | StepError::Refused(text) => text.clone(),
             StepError::Release { message, .. } | StepError::Worse { message, .. } => {
                 message.clone()
@@ -221,6 +234,7 @@ pub(crate) fn run(step: StepName, walk: &mut Walk) -> BoxFuture<'_, StepResult> 
     match step {
         StepName::Preflight => Box::pin(preflight::run(walk)),
         StepName::Fetch => Box::pin(fetch::run(walk)),
+        StepName::Certify => Box::pin(certify::run(walk)),
         StepName::Migrate => Box::pin(migrate::run(walk)),
         StepName::StopOld => Box::pin(stop_old::run(walk)),
         StepName::Start => Box::pin(start::run(walk)),
@@ -259,6 +273,7 @@ pub(crate) async fn undo(step: StepName, walk: &mut Walk) -> Result<(), DeployEr
         StepName::Switch => switch::undo(walk).await,
         // These change nothing that outlives them.
         StepName::Fetch
+        | StepName::Certify
         | StepName::BeforeStart
         | StepName::WarmUp
         | StepName::BeforeSwitch

@@ -11,6 +11,7 @@ use baton_proxy::Certificate;
 use serde_json::json;
 
 use super::{StepError, StepResult, Walk, receipt};
+use crate::certificates;
 use crate::core::{Core, ask};
 use crate::drain::redis;
 use crate::error::DeployError;
@@ -127,12 +128,21 @@ pub(crate) async fn look(
     if let Err(refusal) = check_routes(core, app, project).await {
         findings.refusals.push(refusal.to_string());
     }
+    let adopted = live.is_some_and(|release| !release.adopted.is_empty());
+    if let Err(reason) = core.routes.router().reaches(app, adopted).await {
+        findings.refusals.push(reason.to_string());
+    }
     for service in &project.services {
         if let Tls::Files { cert, key } = &service.policy.tls
             && let Err(error) = Certificate::load(cert, key)
         {
             findings.refusals.push(format!("{}: {error}", service.name));
         }
+    }
+    if let (Some(service), None) = (certificates::asked_for(project), &core.certificates) {
+        findings.refusals.push(format!(
+            "{service}: `tls: auto` needs a daemon that gets certificates: start `baton serve` with an HTTPS listener and --acme-email ADDRESS, or say `tls: {{cert: FILE, key: FILE}}`"
+        ));
     }
     match core.engine(project.engine) {
         Ok(engine) => {

@@ -65,6 +65,7 @@ pub(crate) async fn build(walk: &Walk, outcome: &str) -> Result<Receipt, DeployE
         started_at: walk.started_at,
         ended_at,
         by: walk.by.clone(),
+        counted: walk.core.routes.router().counts(),
         requests: since("requests", now.requests),
         failed: since("failed", now.failed),
         held: since("held", now.held),

@@ -6,10 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_compose::project::FetchedImage;
 use baton_compose::{Color, EngineKind, Role};
 use baton_engine::{Engine, EngineError, Instance, InstanceState, Replicas, Start};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::failure;
@@ -26,6 +29,9 @@ use crate::slots::SlotRole;
 use crate::work::Work;
 
 const STEP: StepName = StepName::Start;
+
+/// How long requests may take that reached a candidate by a switch that failed.
+const STRAYED: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let engine = walk.engine()?;
@@ -123,6 +129,14 @@ pub(super) async fn undo(walk: &mut Walk) -> Result<(), DeployError> {
     let engine = core.engine(kind)?;
     let slot = walk.slot(to);
     let there = ask("list instances", engine.instances(&slot)).await?;
+    // A router that was not brought to it whole may have sent it some.
+    let mut none_left: FuturesUnordered<_> = there
+        .iter()
+        .map(|instance| core.routes.router().drained(&instance.id))
+        .collect();
+    let all = async { while none_left.next().await.is_some() {} };
+    let _ = tokio::time::timeout(STRAYED, all).await;
+    drop(none_left);
     drain::never_served(core, app, to, &there)
         .await?
         .clear(&engine)
@@ -190,10 +204,11 @@ async fn adopt(walk: &mut Walk, engine: &Arc<dyn Engine>) -> Result<(), StepErro
     );
     walk.note(STEP, text.clone());
     walk.core.event(Some(app), "adopted", text).await;
+    let reaches = core.routes.router().reaches(app, true).await;
     // Other services find it by its plain name on the live network from now on.
     walk.core.wake(app);
     walk.previous = Some(release);
-    Ok(())
+    reaches.map_err(|error| StepError::Refused(error.to_string()))
 }
 
 /// `r0`: the image that was running, in a rendering that [`Engine::adopt`] makes what it was.

@@ -4,18 +4,21 @@
 //! (atomic) → the old instances' gates close. Then other services of the machine find the new color by
 //! the app's plain name, and workers change over, the old one stopped first.
 
+use std::time::Duration;
+
 use baton_compose::policy::Worker;
 use baton_compose::{Color, Role};
 use baton_engine::{Instance, InstanceState, Replicas, Shield, Start};
 use serde_json::json;
 
-use super::{StepError, StepResult, Walk, shield};
+use super::{StepError, StepResult, Switched, Walk, shield};
 use crate::activate;
 use crate::admission;
 use crate::core::ask;
 use crate::error::DeployError;
 use crate::figures;
 use crate::plan::{DeployKind, StepName};
+use crate::preview;
 use crate::release::Release;
 use crate::routes::{Beside, Live};
 use crate::store::Commit;
@@ -57,7 +60,10 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         walk.tail = Some(walk.core.begin_tail(&app, walk.deploy.id, from));
     }
     let router = walk.core.routes.router();
-    walk.before_switch = Some(figures::of(router, &instances));
+    walk.switched = Some(Switched {
+        answered: figures::of(router, &instances),
+        instances,
+    });
     let in_flight = in_flight_on_old(walk).await;
     walk.note(
         STEP,
@@ -149,7 +155,11 @@ async fn old_beside(walk: &Walk) -> Beside {
 }
 
 /// Each service that takes traffic must have all its instances up in this very moment.
-fn complete(walk: &Walk, release: &Release, running: &[Instance]) -> Result<(), StepError> {
+pub(super) fn complete(
+    walk: &Walk,
+    release: &Release,
+    running: &[Instance],
+) -> Result<(), StepError> {
     for service in release.routed() {
         let up = running
             .iter()
@@ -199,6 +209,13 @@ async fn after(walk: &Walk, release: &Release) {
     }
     if let Err(reason) = activate::tell(core, release, to, true).await {
         failed.push(reason);
+    }
+    // Until the keeper's next look the live color would answer them, where it takes every host. What is
+    // staged is not started by this: the deploy still has its place.
+    if release.has_preview()
+        && let Err(error) = preview::put_right(core, app, &|| Duration::MAX).await
+    {
+        failed.push(format!("its preview hosts: {error}"));
     }
     if let Err(error) = found_by_name(walk, to, release).await {
         failed.push(format!(

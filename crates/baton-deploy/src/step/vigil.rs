@@ -56,6 +56,19 @@ impl<'a> Vigil<'a> {
             dead = self.dead() => dead,
             unhealthy = self.unhealthy() => unhealthy,
         };
+        self.worse(&instance, &what).await
+    }
+
+    /// Errors, unless they are those of an instance that has ended, which is the better reason and comes
+    /// with its last words.
+    pub(super) async fn why(&self, errors: StepError) -> StepError {
+        match self.look().await {
+            Some((instance, what)) => self.worse(&instance, &what).await,
+            None => errors,
+        }
+    }
+
+    async fn worse(&self, instance: &Instance, what: &str) -> StepError {
         let (release, color) = (self.walk.plan.release, self.walk.plan.to);
         let message = format!(
             "{} {} of {release} ({color}) {what}",
@@ -63,7 +76,7 @@ impl<'a> Vigil<'a> {
         );
         StepError::Worse {
             message,
-            failure: Some(failure::of(self.engine, &instance, color, Vec::new()).await),
+            failure: Some(failure::of(self.engine, instance, color, Vec::new()).await),
         }
     }
 
@@ -86,20 +99,29 @@ impl<'a> Vigil<'a> {
                     Err(RecvError::Closed) => sleep(INSPECT).await,
                 },
                 () = tokio::time::sleep_until(look) => {
-                    for instance in self.instances {
-                        // An engine that does not answer now is asked again.
-                        match ask("inspect", self.engine.inspect(&instance.id)).await {
-                            Ok(Some(now)) if now.state == InstanceState::Running
-                                && now.restarts <= instance.restarts => {}
-                            Ok(Some(now)) => return self.ended(now).await,
-                            Ok(None) => return (instance.clone(), "is gone".to_owned()),
-                            Err(_) => {}
-                        }
+                    if let Some(ended) = self.look().await {
+                        return ended;
                     }
                     look = Instant::now() + INSPECT;
                 }
             }
         }
+    }
+
+    /// One look at each: the first that does not run as it was started.
+    async fn look(&self) -> Option<(Instance, String)> {
+        for instance in self.instances {
+            // An engine that does not answer now is asked again.
+            match ask("inspect", self.engine.inspect(&instance.id)).await {
+                Ok(Some(now))
+                    if now.state == InstanceState::Running && now.restarts <= instance.restarts => {
+                }
+                Ok(Some(now)) => return Some(self.ended(now).await),
+                Ok(None) => return Some((instance.clone(), "is gone".to_owned())),
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     async fn ended(&self, mut seen: Instance) -> (Instance, String) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use baton_engine::Instance;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -10,6 +11,7 @@ use super::vigil::Vigil;
 use super::{StepError, StepResult, Walk};
 use crate::figures::{self, Answered, SideFigures};
 use crate::plan::StepName;
+use crate::release::Release;
 use crate::verdict::is_clearly_worse;
 
 const STEP: StepName = StepName::Watch;
@@ -23,7 +25,7 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let release = walk.release()?.clone();
     let watch = release.project.watch();
     let engine = walk.engine()?;
-    let instances = walk.core.running_instances(&release, walk.plan.to).await?;
+    let instances = watched(walk, &release).await?;
     let left = walk.core.instances(&old, color).await?;
     if let Some(leaving) = walk.leaving(STEP)? {
         // Their time begins with the switch, not with the drain.
@@ -32,7 +34,8 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
     let router = walk.core.routes.router();
     // Before a restart of the daemon nobody counted: then all that is known is after the switch.
     let before: Answered = figures::of(router, &left);
-    let start: Answered = walk.before_switch.unwrap_or_default();
+    let start = walk.switched.as_ref().map(|then| then.answered);
+    let start: Answered = start.unwrap_or_default();
     let vigil = Vigil::new(walk, &engine, &instances);
     let now = || figures::of(router, &instances).since(start);
     let errors = async {
@@ -52,13 +55,20 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         () = sleep(watch) => Ok(()),
         () = walk.deploy.watched_enough() => Ok(()),
         worse = vigil.until_worse() => Err(worse),
-        () = errors => Err(more_errors(walk, before, now())),
+        () = errors => Err(vigil.why(more_errors(walk, before, now())).await),
         () = walk.deploy.cancelled() => Err(by_hand(walk)),
     };
     let undisturbed = walk.deploy.end_watch();
     seen?;
     if !undisturbed {
         return Err(by_hand(walk));
+    }
+    if !router.counts() {
+        walk.note(
+            STEP,
+            "no crash and no failed health check; errors are nginx's to count",
+        );
+        return Ok(json!(null));
     }
     let (before, after) = (SideFigures::from(before), SideFigures::from(now()));
     walk.note(STEP, compared(&after, &before));
@@ -67,6 +77,24 @@ pub(super) async fn run(walk: &mut Walk) -> StepResult {
         "before": before,
         "after": after,
     }))
+}
+
+/// What runs now, workers included, and whoever got the users at the switch, as it was then: who has ended
+/// since, or was started again (under another id perhaps), is missed.
+async fn watched(walk: &Walk, release: &Release) -> Result<Vec<Instance>, StepError> {
+    let then = walk.switched.as_ref().map(|then| then.instances.clone());
+    // Where a former daemon has switched, nothing of a release that was just started has ended before.
+    let fresh = then.is_none() && walk.plan.kind.boots();
+    let mut watched = then.unwrap_or_default();
+    for mut instance in walk.core.instances(release, walk.plan.to).await? {
+        if watched.iter().all(|known| known.id != instance.id) {
+            if fresh {
+                instance.restarts = 0;
+            }
+            watched.push(instance);
+        }
+    }
+    Ok(watched)
 }
 
 fn by_hand(walk: &Walk) -> StepError {

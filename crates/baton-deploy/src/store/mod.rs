@@ -11,6 +11,7 @@
 //! | `slots` | the two colors of each app; the switch is one transaction here |
 //! | `deploys` | deploys and their journal |
 //! | `receipts`, `events` | what a person reads later |
+//! | `tokens` | who may use the API over TCP, by the hash of a token |
 
 mod apps;
 mod deploys;
@@ -19,6 +20,7 @@ mod receipts;
 mod releases;
 mod schema;
 mod slots;
+mod tokens;
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};

@@ -73,6 +73,18 @@ const MIGRATIONS: &[&str] = &[
     -- What `maintenance on` was asked with; NULL: off.
     ALTER TABLE apps ADD COLUMN maintenance TEXT;
 ",
+    "
+    -- Tokens of the API: of each only its SHA-256 in hex.
+    CREATE TABLE tokens (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        hash TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        scope TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        expires_at TEXT,
+        last_used_at TEXT
+    ) STRICT;
+",
 ];
 
 #[derive(Debug)]

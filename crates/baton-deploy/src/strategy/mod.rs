@@ -32,6 +32,8 @@ pub(crate) struct Way {
 pub(crate) struct Asks {
     /// The command line has images to fetch, or the release has no record yet.
     pub(crate) fetch: bool,
+    /// A host has no certificate yet, and the daemon gets them.
+    pub(crate) certify: bool,
     pub(crate) migrate: bool,
     /// Nothing is compared where `watch` is 0.
     pub(crate) watch: bool,
@@ -69,6 +71,7 @@ fn stage(asks: Asks) -> Vec<StepName> {
     chosen([
         (true, StepName::Preflight),
         (asks.fetch, StepName::Fetch),
+        (asks.certify, StepName::Certify),
         (asks.migrate, StepName::Migrate),
         (true, StepName::Start),
         (true, StepName::AwaitHealthy),
@@ -90,6 +93,7 @@ fn live(kind: DeployKind, way: Way) -> Vec<StepName> {
     let head = chosen([
         (true, StepName::Preflight),
         (asks.fetch, StepName::Fetch),
+        (asks.certify, StepName::Certify),
         (boots && asks.before_start, StepName::BeforeStart),
         (boots && asks.migrate, StepName::Migrate),
         (boots && old && way.stop_first, StepName::StopOld),
@@ -205,6 +209,7 @@ mod tests {
             fetch: true,
             migrate: true,
             watch: true,
+            certify: true,
             messages: false,
             before_start: true,
             before_switch: true,
@@ -213,7 +218,7 @@ mod tests {
         };
         assert_eq!(
             steps(DeployKind::Deploy, way),
-            "preflight fetch before_start migrate start await_healthy warm_up attach_streams canary before_switch switch after_switch watch after_deploy drain_requests end_streams keep_warm retire receipt"
+            "preflight fetch certify before_start migrate start await_healthy warm_up attach_streams canary before_switch switch after_switch watch after_deploy drain_requests end_streams keep_warm retire receipt"
         );
     }
 

@@ -60,6 +60,7 @@ impl Machine {
         let control = ControlPlane::open(Settings {
             data: self.folder.path().to_owned(),
             engines: BTreeMap::from([(EngineKind::Process, Arc::clone(&engine))]),
+            certificates: None,
             router: Arc::new(Embedded::new(Arc::clone(&self.proxy))),
             session: None,
         })
@@ -275,6 +276,7 @@ fn project(version: &str, environment: &[(&str, &str)], keep_warm: Duration) -> 
             .map(|color| (color, Role::Live, rendering(color, version, environment)))
             .collect(),
         notices: Vec::new(),
+        origin: None,
     }
 }
 

@@ -135,6 +135,16 @@ async fn a_rollback_does_not_wait_for_the_watch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_does_not_wait_for_the_watch() {
+    let world = World::new();
+    let control = world.open().await;
+    let (running, _) = watched(&world, &control).await;
+    control.remove(&kit::app("shop")).await.unwrap();
+    assert!(kit::result(running).await.ok, "it was good so far");
+    assert!(control.status().await.apps.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_release_stays_and_the_receipt_compares() {
     let world = World::new();
     let control = world.open().await;

@@ -58,6 +58,7 @@ async fn status_is_the_documented_json() {
                 }
             },
             "hosts": ["shop.example.com"],
+            "certificates": [],
             "paused": false,
             "maintenance": false,
             "warnings": []
@@ -197,6 +198,7 @@ async fn the_database_is_the_owners_alone_and_a_newer_one_is_refused() {
         baton_deploy::ControlPlane::open(baton_deploy::control::Settings {
             data,
             engines: Default::default(),
+            certificates: None,
             router: world.router(),
             session: None,
         })

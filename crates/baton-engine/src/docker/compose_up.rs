@@ -1,6 +1,7 @@
 //! `docker compose up` of one color: the model handed over on standard input.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_compose::rendering::{ColoredService, ComposeModel};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::docker::cli::{Run, scrubbed_environment};
 use crate::docker::client::Client;
 use crate::docker::{cgroup, labels};
-use crate::{EngineError, Start};
+use crate::{EngineError, Slot, Start};
 
 /// Nothing is pulled or built here, so this is generous; then the process group is killed. Compose
 /// killed at any point and run again ends well (Engines.md §1).
@@ -37,30 +38,10 @@ pub(super) async fn up(
         .iter()
         .map(|(service, _)| service.colored_name.as_str())
         .collect();
-    let place = Place {
-        publish: !client.routable,
-        cgroup_parent: (client.local)
-            .then(|| cgroup::parent_name(start.slot, client.cgroups))
-            .flatten(),
-    };
-    let prepared = prepare(start, model, &place);
-    // The folder may be gone by the time of a rollback; the model's paths are absolute.
-    let directory = if model.directory.is_dir() {
-        model.directory.clone()
-    } else {
-        "/".into()
-    };
-    let mut args: Vec<OsString> = ["compose", "-p", &model.project, "--env-file", "/dev/null"]
-        .map(OsString::from)
-        .to_vec();
-    args.push("--project-directory".into());
-    args.push(directory.clone().into());
+    let prepared = prepare(start, model, &Place::of(client, start.slot));
+    let mut args = arguments(model, &model.project, "plain");
     args.extend(
         [
-            "--progress",
-            "plain",
-            "-f",
-            "-",
             "up",
             "-d",
             "--no-deps",
@@ -83,7 +64,7 @@ pub(super) async fn up(
         action: "docker compose up",
         args,
         environment: Some(scrubbed_environment(host, &model.environment)),
-        directory: Some(directory),
+        directory: Some(directory(model)),
         input: Some(prepared.to_string().into_bytes()),
         timeout: UP_TIMEOUT,
     }
@@ -98,17 +79,56 @@ pub(super) async fn up(
     })
 }
 
+/// Of `docker`, up to Compose's own command: the model comes on standard input.
+pub(super) fn arguments(model: &ComposeModel, project: &str, progress: &str) -> Vec<OsString> {
+    let mut args: Vec<OsString> = ["compose", "-p", project, "--env-file", "/dev/null"]
+        .map(OsString::from)
+        .to_vec();
+    args.push("--project-directory".into());
+    args.push(directory(model).into());
+    args.extend(["--progress", progress, "-f", "-"].map(OsString::from));
+    args
+}
+
+/// The user's folder may be gone by the time of a rollback; the model's paths are absolute.
+pub(super) fn directory(model: &ComposeModel) -> PathBuf {
+    if model.directory.is_dir() {
+        model.directory.clone()
+    } else {
+        "/".into()
+    }
+}
+
 /// What the machine makes of a start.
 #[derive(Debug, Default)]
-struct Place {
+pub(super) struct Place {
     /// On 127.0.0.1, where containers are not routable.
     publish: bool,
     cgroup_parent: Option<String>,
 }
 
+impl Place {
+    fn of(client: &Client, slot: &Slot) -> Place {
+        Place {
+            publish: !client.routable,
+            ..Place::unpublished(client, slot)
+        }
+    }
+
+    /// Of what takes no traffic.
+    pub(super) fn unpublished(client: &Client, slot: &Slot) -> Place {
+        Place {
+            publish: false,
+            cgroup_parent: (client.local)
+                .then(|| cgroup::parent_name(slot, client.cgroups))
+                .flatten(),
+        }
+    }
+}
+
 /// The model with what the engine itself stands for: labels, no restart policy yet, and a published
 /// port or the live network where those are needed.
-fn prepare(start: &Start<'_>, model: &ComposeModel, place: &Place) -> Value {
+pub(super) fn prepare(start: &Start<'_>, model: &ComposeModel, place: &Place) -> Value {
     let mut prepared = model.model.clone();
     // Services of one color find each other's live color through the live network, so they are born
     // there, without the alias. An app with one such service needs this not.
@@ -198,7 +218,6 @@ mod tests {
     use baton_compose::{Color, Role};
 
     use super::*;
-    use crate::Slot;
 
     fn service(name: &str, port: Option<u16>) -> ColoredService {
         serde_json::from_value(json!({

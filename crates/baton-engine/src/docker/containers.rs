@@ -48,7 +48,7 @@ pub(super) async fn labelled(
         .collect()
 }
 
-/// Every container of a slot, running or not.
+/// Every instance's container of a slot, running or not.
 pub(super) async fn of_slot(
     docker: &Docker,
     slot: &Slot,
@@ -57,7 +57,9 @@ pub(super) async fn of_slot(
         format!("{}={}", labels::APP, slot.app),
         format!("{}={}", labels::COLOR, slot.color),
     ];
-    labelled(docker, &wanted, true).await
+    let mut found = labelled(docker, &wanted, true).await?;
+    found.retain(|container| labels::slot(&inspect::labels_of(container)).is_some());
+    Ok(found)
 }
 
 /// Running containers that plain Compose made: of one service, or of all.

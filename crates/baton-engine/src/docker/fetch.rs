@@ -158,7 +158,7 @@ struct Seen {
 }
 
 /// The digest under the name that was asked for; an image may have been pulled from several places.
-fn digest_of(reference: &str, digests: Option<Vec<String>>) -> Option<String> {
+pub(super) fn digest_of(reference: &str, digests: Option<Vec<String>>) -> Option<String> {
     let name = reference.split('@').next().unwrap_or(reference);
     // A colon after the last slash begins the tag; one before it belongs to the registry's port.
     let name = match name.rfind(':') {

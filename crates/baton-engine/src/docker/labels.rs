@@ -16,6 +16,8 @@ pub(super) const ROLE: &str = "baton.role";
 pub(super) const SERVICE: &str = "baton.service";
 /// Port that the app listens on; missing for a worker.
 pub(super) const PORT: &str = "baton.port";
+/// On a command that runs to its end beside the instances, and is none.
+pub(super) const ONCE: &str = "baton.once";
 /// On the network that Baton makes for an app.
 pub(super) const NETWORK: &str = "baton.network";
 
@@ -26,8 +28,11 @@ pub(super) const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
 pub(super) const COMPOSE_NETWORK: &str = "com.docker.compose.network";
 pub(super) const COMPOSE_VOLUME: &str = "com.docker.compose.volume";
 
-/// The slot that these labels name; None for a container that is not Baton's.
+/// The slot that these labels name; None for a container that is not Baton's, or is no instance.
 pub(super) fn slot<S: BuildHasher>(labels: &HashMap<String, String, S>) -> Option<Slot> {
+    if labels.contains_key(ONCE) {
+        return None;
+    }
     let app: AppName = labels.get(APP)?.parse().ok()?;
     let color: Color = labels.get(COLOR)?.parse().ok()?;
     Some(Slot { app, color })
@@ -67,6 +72,10 @@ mod tests {
         assert_eq!(slot(&ours).expect("a slot").to_string(), "shop-green");
         assert_eq!(release(&ours), Some(12));
         assert_eq!(plain_app(&ours), None);
+        let mut once = ours;
+        once.insert(ONCE.to_owned(), "true".to_owned());
+        assert_eq!(slot(&once), None);
+        assert_eq!(plain_app(&once), None);
     }
 
     #[test]

@@ -10,18 +10,21 @@
 //! | `shared` | networks and volumes of the user's project |
 //! | `set_live`, `live_network` | who answers to the plain service name, and what a reboot revives |
 //! | `shield`, `cgroup` | what a candidate is kept from doing to the live color |
+//! | `once` | a command that runs to its end beside the instances |
 //! | `events`, `oom` | what happens to containers, as [`EngineEvent`]s |
 //! | `usage`, `logs`, `healthcheck`, `direct` | looks at one instance |
 //! | `names` | what a container knows: its environment, other containers by name |
 //! | `adopted` | what a plain container was started with, as a rendering |
 //! | `restarts` | counts what Baton itself started again |
 //! | `images` | tags the images of releases and prunes old ones |
+//! | `brought` | images that come through the API: an archive, or a pull for somebody elsewhere |
 //! | [`fetch`] | pull and build, for the command line |
 //!
 //! A container without Baton's labels is never touched, but one of a plain service that joins the
 //! live network, and one that was adopted (see `set_live`).
 
 mod adopted;
+mod brought;
 mod cgroup;
 mod cli;
 mod client;
@@ -37,6 +40,7 @@ mod labels;
 mod live_network;
 mod logs;
 mod names;
+mod once;
 mod oom;
 mod restarts;
 mod set_live;
@@ -52,6 +56,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use baton_compose::project::FetchedImage;
 use baton_compose::rendering::{ComposeModel, Rendering};
 use baton_compose::{AppName, Color, Role};
 use bollard::models::ContainerInspectResponse;
@@ -59,10 +64,10 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use self::client::{Client, call, failed, is_gone};
-use crate::engine::{HealthcheckResult, KeptImages};
+use crate::engine::{HealthcheckResult, ImageTar, KeptImages, WantedImage};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Shield, Slot, Start,
-    Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, LogLine, Once, OnceResult,
+    Shield, Slot, Start, Usage,
 };
 
 /// Oldest `docker compose` that Baton drives: it keeps `x-*` keys in its YAML output.
@@ -312,9 +317,22 @@ impl Engine for DockerEngine {
             memory.forget(services);
         }
         if services.is_empty() {
+            once::clear_once(&self.inner, slot).await?;
             shield::forget(&self.inner, &client, slot);
         }
         Ok(())
+    }
+
+    async fn run_once(
+        &self,
+        once: Once<'_>,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError> {
+        once::run_once(&self.inner, once, line).await
+    }
+
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError> {
+        once::clear_once(&self.inner, slot).await
     }
 
     async fn shield(&self, slot: &Slot, shield: Shield) -> Result<Option<String>, EngineError> {
@@ -349,6 +367,20 @@ impl Engine for DockerEngine {
     ) -> Result<Vec<String>, EngineError> {
         let client = self.inner.client().await?;
         images::prune(&client.docker, app, service, keep).await
+    }
+
+    async fn load_images(&self, archive: ImageTar) -> Result<Vec<String>, EngineError> {
+        let client = self.inner.client().await?;
+        brought::load(&client.docker, archive).await
+    }
+
+    async fn fetch_image(
+        &self,
+        wanted: WantedImage,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<FetchedImage, EngineError> {
+        let client = self.inner.client().await?;
+        brought::fetch(&client.docker, wanted, line).await
     }
 
     async fn kept_images(&self, app: &AppName, service: &str) -> Result<KeptImages, EngineError> {

@@ -32,12 +32,14 @@ const KILLED: Duration = Duration::from_secs(10);
 /// engine over the same folder adopts what still runs there.
 pub struct ProcessEngine {
     pub(super) root: PathBuf,
-    shim: Arc<ShimProgram>,
+    /// State of commands that run once: not below `root`, where everything is an instance.
+    pub(super) once_root: PathBuf,
+    pub(super) shim: Arc<ShimProgram>,
     /// Processes that this one has taken over from: their connections are the proxy's, too.
     pub(super) before: Vec<u32>,
     lives: Arc<Mutex<HashMap<InstanceId, Arc<Life>>>>,
     pub(super) events: broadcast::Sender<EngineEvent>,
-    oom: Arc<OomWitness>,
+    pub(super) oom: Arc<OomWitness>,
     /// Ports of instances whose spec is not on disk yet.
     reserved: Mutex<HashSet<u16>>,
     /// Starts and clears of one slot come one after another.
@@ -45,7 +47,7 @@ pub struct ProcessEngine {
     last_start: AtomicU64,
     pub(super) shields: Shields,
     /// Closed when the engine is dropped: its tasks end, its instances go on.
-    alive: watch::Sender<()>,
+    pub(super) alive: watch::Sender<()>,
 }
 
 impl fmt::Debug for ProcessEngine {
@@ -68,6 +70,7 @@ impl ProcessEngine {
         folder::make_private_folder(&root).map_err(other("cannot make", &root))?;
         let engine = ProcessEngine {
             root,
+            once_root: data.join("process-once"),
             shim: Arc::new(shim),
             before: Vec::new(),
             lives: Arc::default(),
@@ -137,21 +140,9 @@ impl ProcessEngine {
     }
 
     fn adopt(&self, folder: Folder, spec: Spec) -> Result<Option<Arc<Life>>, EngineError> {
-        let id = spec.id();
-        let until = std::time::Instant::now() + STARTING;
-        loop {
-            match folder.liveness().map_err(about("cannot adopt", &id))? {
-                Liveness::Runs(running) => return Ok(Some(self.follow(folder, spec, running))),
-                Liveness::Ended(_) => return Ok(None),
-                Liveness::Starting if std::time::Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Liveness::Starting => {
-                    return Err(about("cannot adopt", &id)(io::Error::other(
-                        "its shim does not say what it runs",
-                    )));
-                }
-            }
+        match started(&folder, &spec.id())? {
+            Some(running) => Ok(Some(self.follow(folder, spec, running))),
+            None => Ok(None),
         }
     }
 
@@ -226,7 +217,7 @@ impl ProcessEngine {
         Ok(instance)
     }
 
-    fn next_start(&self) -> u64 {
+    pub(super) fn next_start(&self) -> u64 {
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         let now = u64::try_from(now).unwrap_or(0);
         let next = |last: u64| Some(now.max(last + 1));
@@ -272,15 +263,21 @@ impl ProcessEngine {
         let service = &life.spec.service;
         let signal =
             signal::parse(service.stop_signal.as_deref()).unwrap_or(rustix::process::Signal::TERM);
-        let mark = || life.folder.mark_killed().map_err(about("cannot stop", id));
         if signal == rustix::process::Signal::KILL {
-            mark()?;
+            let marked = life.folder.mark_killed();
+            marked.map_err(about("cannot stop", id))?;
         }
         life.signal(signal);
         if let Ok(exit) = tokio::time::timeout(service.stop_grace_period, life.ended()).await {
             return Ok(exit);
         }
-        mark()?;
+        self.kill(&life).await
+    }
+
+    /// Kills all of it, and waits until it has gone.
+    pub(super) async fn kill(&self, life: &Life) -> Result<Exit, EngineError> {
+        let fail = about("cannot stop", &life.id);
+        life.folder.mark_killed().map_err(&fail)?;
         let until = tokio::time::Instant::now() + KILLED;
         while tokio::time::Instant::now() < until {
             life.kill();
@@ -289,7 +286,7 @@ impl ProcessEngine {
                 return Ok(exit);
             }
         }
-        Err(about("cannot stop", id)(io::Error::other(format!(
+        Err(fail(io::Error::other(format!(
             "process {} is still there {} s after SIGKILL",
             life.running.child.pid,
             KILLED.as_secs()
@@ -319,6 +316,25 @@ impl ProcessEngine {
             folder.remove().map_err(about("cannot remove", &id))
         });
         futures_util::future::try_join_all(ends).await.map(drop)
+    }
+}
+
+/// What runs there, once its shim has said so; None when it has ended.
+pub(super) fn started(folder: &Folder, id: &InstanceId) -> Result<Option<Running>, EngineError> {
+    let until = std::time::Instant::now() + STARTING;
+    loop {
+        match folder.liveness().map_err(about("cannot adopt", id))? {
+            Liveness::Runs(running) => return Ok(Some(running)),
+            Liveness::Ended(_) => return Ok(None),
+            Liveness::Starting if std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Liveness::Starting => {
+                return Err(about("cannot adopt", id)(io::Error::other(
+                    "its shim does not say what it runs",
+                )));
+            }
+        }
     }
 }
 

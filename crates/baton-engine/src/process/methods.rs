@@ -19,8 +19,8 @@ use super::spec::Spec;
 use super::{command, proc, sockets};
 use crate::engine::{HealthcheckResult, Slot};
 use crate::{
-    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Replicas,
-    Shield, Start, Usage,
+    Engine, EngineError, EngineEvent, Exit, Instance, InstanceId, InstanceState, LogLine, Once,
+    OnceResult, Replicas, Shield, Start, Usage,
 };
 
 /// Lines that wait for a slow reader of a log.
@@ -53,8 +53,11 @@ impl Engine for ProcessEngine {
     async fn start(&self, start: Start<'_>) -> Result<Vec<Instance>, EngineError> {
         let services = start.services.iter();
         let specs: Vec<Spec> = services
-            .map(|name| find_service(&start, name).map(|service| first_spec(&start, service)))
-            .collect::<Result<_, _>>()?;
+            .map(|name| {
+                let service = find_service(start.rendering, start.slot, name)?;
+                Ok(first_spec(&start, service))
+            })
+            .collect::<Result<_, EngineError>>()?;
         specs.iter().try_for_each(refuse_bad)?;
         let slot = self.slot_lock(start.slot);
         let _one_at_a_time = slot.lock().await;
@@ -172,6 +175,7 @@ impl Engine for ProcessEngine {
         found.retain(|(_, spec)| services.is_empty() || services.contains(&spec.service.name));
         self.remove_all(&found).await?;
         if services.is_empty() {
+            self.clear_once_of(slot).await?;
             self.shields.remember(slot, Shield::None);
             // With what a removal that was cut off has left.
             let folder = self.root.join(slot.to_string());
@@ -180,6 +184,20 @@ impl Engine for ProcessEngine {
                 .map_err(other("cannot remove", &folder))?;
         }
         Ok(())
+    }
+
+    async fn run_once(
+        &self,
+        once: Once<'_>,
+        line: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<OnceResult, EngineError> {
+        self.once(once, line).await
+    }
+
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError> {
+        let lock = self.slot_lock(slot);
+        let _one_at_a_time = lock.lock().await;
+        self.clear_once_of(slot).await
     }
 
     /// Nothing to do: the daemon revives live processes itself, and processes have no alias.
@@ -276,12 +294,16 @@ impl Engine for ProcessEngine {
     }
 }
 
-fn find_service<'a>(start: &Start<'a>, name: &str) -> Result<&'a ProcessService, EngineError> {
+pub(super) fn find_service<'a>(
+    rendering: &'a Rendering,
+    slot: &Slot,
+    name: &str,
+) -> Result<&'a ProcessService, EngineError> {
     let fail = |reason: &str| EngineError::Start {
-        what: format!("{}/{name}", start.slot),
+        what: format!("{slot}/{name}"),
         reason: reason.to_owned(),
     };
-    let Rendering::Process(model) = start.rendering else {
+    let Rendering::Process(model) = rendering else {
         return Err(fail("its rendering is for another engine"));
     };
     let mut services = model.services.iter();

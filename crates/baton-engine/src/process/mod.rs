@@ -6,6 +6,7 @@
 //! | [`shim`] | the tiny parent of each instance, which outlives the daemon |
 //! | `launch` | from a spec to a shim that runs |
 //! | `life` | one process followed from start or adoption to its end |
+//! | `once` | a command that runs to its end beside the instances |
 //! | `folder`, `spec` | what is written down about an instance, and where |
 //! | `tap`, `log` | its output: from the FIFO to a bounded log, without loss |
 //! | `ports`, `user`, `signal` | `PORT`, `user:` and `stop_signal:` |
@@ -23,6 +24,7 @@ mod launch;
 mod life;
 mod log;
 mod methods;
+mod once;
 mod oom;
 mod ports;
 mod proc;

@@ -64,7 +64,8 @@ fn run(folder: OsString) -> Result<i32, String> {
         .map_err(say("cannot read its orders"))?
         .ok_or("its orders are gone")?;
     let oom_kills = proc::oom_kills();
-    let oom_score_adj = oom_score::own().unwrap_or(0);
+    // Of the daemon's own protection nothing is passed on.
+    let oom_score_adj = oom_score::at_least_usual();
 
     // Its ends of the outputs are held to the last: bytes in a FIFO that nobody has open are gone.
     let (child, _outputs) = match spec.birth.during(|| start(&folder, &spec)) {

@@ -1,13 +1,14 @@
 //! What the process engine promises, on real processes.
 //!
 //! This program has its own `main`, because it is also the shim of the instances it starts
-//! (`__shim`), the daemon that gets killed (`__daemon`), the daemon in
+//! (`__shim`), the daemon that gets killed (`__daemon`, `__once`), the daemon in
 //! other circumstances (`__shielded`) and the app (`__app`).
 
 mod adoption;
 mod app;
 mod lives;
 mod memory;
+mod once;
 mod output;
 mod refusals;
 mod replicas;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("__shim") => return baton_engine::process::shim::main(),
         Some("__daemon") => return adoption::daemon(),
+        Some("__once") => return once::daemon(),
         Some("__shielded") => return shields::daemon(),
         Some("__app") => return app::main(),
         _ => {}
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         output::tests(),
         adoption::tests(),
         memory::tests(),
+        once::tests(),
         refusals::tests(),
         replicas::tests(),
         shields::tests(),

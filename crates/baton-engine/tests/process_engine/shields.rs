@@ -49,6 +49,12 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("so_it_does_in_a_cgroup_of_the_daemons", || async {
             Daemon::new("burn").in_cgroup().run();
         }),
+        test(
+            "the_daemons_own_protection_from_the_oom_killer_is_not_passed_on",
+            || async {
+                Daemon::new("spared").run();
+            },
+        ),
     ]
 }
 
@@ -168,6 +174,7 @@ pub(crate) fn daemon() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match arguments[0].as_str() {
         "family" => runtime.block_on(family(arguments[1] == "slow")),
+        "spared" => runtime.block_on(spared()),
         _ => runtime.block_on(burn()),
     }
     ExitCode::SUCCESS
@@ -363,6 +370,31 @@ async fn family(can_slow: bool) {
     .await;
     assert_all(child, 2, usual());
     bench.engine.clear(slot, &[]).await.expect("cleared");
+}
+
+/// As systemd starts it: `OOMScoreAdjust=-900`.
+async fn spared() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-900") {
+        println!("only root may be spared: {error}");
+        return;
+    }
+    let bench = Bench::new();
+    let sleeps = service(&["sleep", "1000"]);
+    let live = start(&bench.engine, &bench.slot, &sleeps, false).await;
+    assert_eq!(score(bench.pid(&live.id, "child")), 0);
+    until("its shim protects itself", || {
+        (score(bench.pid(&live.id, "shim")) == -500).then_some(())
+    })
+    .await;
+    let green = slot(Color::Green);
+    let candidate = start(&bench.engine, &green, &sleeps, true).await;
+    assert_eq!(score(bench.pid(&candidate.id, "child")), 500);
+    let said = bench.engine.shield(&green, Shield::None).await;
+    assert_eq!(said.expect("no failure"), None);
+    assert_eq!(score(bench.pid(&candidate.id, "child")), 0);
+    for slot in [&bench.slot, &green] {
+        bench.engine.clear(slot, &[]).await.expect("cleared");
+    }
 }
 
 async fn burn() {

@@ -4,6 +4,7 @@
 //! until the answer has gone; then the next head. The task of an idle stream is two sockets and this
 //! small struct.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -39,6 +40,7 @@ const DISCARDING: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(2);
 
 mod bridged;
+mod logged;
 mod pending;
 
 use pending::{Own, Pending, admit, head_limits, render};
@@ -158,10 +160,8 @@ impl Connection {
             return Poll::Pending;
         }
         Poll::Ready(if self.begun.is_some() {
-            Incoming::Own(Own::last(Answer::new(
-                408,
-                "The head of the request did not come in time.",
-            )))
+            let text = "The head of the request did not come in time.";
+            Incoming::Own(self.unreadable(Answer::new(408, text)))
         } else {
             Incoming::Closed
         })
@@ -178,19 +178,22 @@ impl Connection {
             Err(refusal) => {
                 tracing::debug!(client = %self.peer.address, %refusal, section = refusal.section(), "refused");
                 let text = format!("{refusal} ({}).", refusal.section());
-                return Some(Incoming::Own(Own::last(Answer::new(
-                    refusal.status(),
-                    text,
-                ))));
+                let answer = Answer::new(refusal.status(), text);
+                return Some(Incoming::Own(self.unreadable(answer)));
             }
         };
         let (length, whole) = (head.length, head.length == self.end.input.len());
-        let admitted = admit(&self.worker, &self.peer, &head, whole, now);
+        let mut record = self.record(&head, now);
+        let admitted = admit(&self.worker, &self.peer, &head, whole, now, &mut record);
         self.begun = None;
         self.served = true;
         let mut pending = match admitted {
-            Ok(pending) => pending,
-            Err(own) => {
+            Ok(pending) => Pending {
+                record: Cell::new(record),
+                ..pending
+            },
+            Err(mut own) => {
+                own.record = record;
                 self.end.input.consume(&self.worker.buffers, length);
                 return Some(Incoming::Own(own));
             }
@@ -229,6 +232,10 @@ impl Connection {
                     None => return Next::Close,
                 },
             };
+            let held = attempts.held.found();
+            if let Some(record) = pending.record.get_mut() {
+                record.asks(place.guard.instance(), held);
+            }
             self.settle(pending, &place.route);
             let account = Account::new(place.route, place.guard);
             let (stream, reused) = match place.connection {
@@ -241,8 +248,10 @@ impl Connection {
                 }
             };
             let mut relay = Relay::new(account, stream, pending.asked);
+            relay.record = pending.record.take();
             let upload = &mut pending.upload;
             let end = poll_fn(|cx| relay.poll(cx, upload, &mut self.end, &self.worker)).await;
+            pending.record.set(relay.record.take());
             // What follows is boxed, so that the task of a long answer does not keep room for it. Nothing
             // follows the usual end.
             if let (End::Answered { keep_alive: true }, true) = (&end, pending.upload.is_done()) {
@@ -279,6 +288,7 @@ impl Connection {
                 let (account, upstream, first) = relay.into_upgraded();
                 self.end.notice_silent_death();
                 let mut tunnel = Tunnel::new(account, upstream, first);
+                tunnel.record = pending.record.take();
                 poll_fn(|cx| tunnel.poll(cx, &mut self.end, &self.worker)).await;
                 Next::Close
             }
@@ -303,6 +313,8 @@ impl Connection {
 
     /// What follows an answer that has gone.
     async fn follow(&mut self, pending: &mut Pending, keep_alive: bool) -> Next {
+        // What is still read of the request belongs to no answer.
+        drop(pending.record.take());
         if keep_alive && self.discard(&mut pending.upload).await {
             return Next::Request;
         }
@@ -344,19 +356,28 @@ impl Connection {
             self.closes_kept_alive(pending);
         }
         Box::pin(self.say(Own {
+            route: Some(Arc::clone(&pending.route)),
             answer: answer.of(&pending.route),
             html: pending.html,
             head_only: asked.client.head_only,
             keep_alive,
+            record: pending.record.take(),
         }))
         .await
     }
 
-    async fn say(&mut self, own: Own) -> Next {
+    async fn say(&mut self, mut own: Own) -> Next {
+        let record = own.record.take();
         let keep_alive = own.keep_alive && !self.worker.shutdown().is_leaving();
+        let route = own.route.as_deref();
+        self.worker.count_own(route, own.answer.status);
         let mut out = Vec::new();
-        own.answer
+        let body = own
+            .answer
             .write(&mut out, own.html, own.head_only, !keep_alive);
+        if let Some(mut record) = record {
+            record.own(own.answer.status, body);
+        }
         let said = async {
             self.end.stream.write_all(&out).await?;
             self.end.stream.flush().await
@@ -448,12 +469,13 @@ impl Connection {
         if same {
             return;
         }
+        let begun = pending.begun();
         let mut store = FieldStore::new();
         let limits = head_limits(&self.worker);
         if let Ok(Parsed::Complete(head)) =
             parse_request(pending.upload.came.rest(), &mut store, &limits)
         {
-            let rendered = render(&self.worker, &self.peer, &head, route);
+            let rendered = render(&self.worker, &self.peer, &head, route, begun);
             pending.upload.replace_head(rendered, &self.worker.buffers);
         }
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::H2_PREFACE;
 use super::frames::Watched;
+use crate::access_log::{Opening, Record};
 use crate::answer::Answer;
 use crate::exchange::stream::{self, AnswerBody};
 use crate::h1::Refusal;
@@ -63,10 +65,13 @@ pub(crate) async fn serve(
         let (worker, server_name) = (Rc::clone(&worker), server_name.clone());
         let head_only = request.method() == Method::HEAD;
         async move {
-            let response = respond(&worker, &peer, server_name.as_deref(), request).await;
+            let mut record = record(&worker, &peer, &request);
+            let name = server_name.as_deref();
+            let response = respond(&worker, &peer, name, request, &mut record).await;
             Ok::<_, Infallible>(response.map(|body| Counted {
                 body,
                 head_only,
+                record,
                 _open: open,
             }))
         }
@@ -121,6 +126,7 @@ async fn respond(
     peer: &Peer,
     server_name: Option<&str>,
     mut request: Request<Incoming>,
+    record: &mut Option<Box<Record>>,
 ) -> Response<AnswerBody> {
     let checked = authority(&request).and_then(|host| {
         check_target(&request)?;
@@ -131,11 +137,39 @@ async fn respond(
     });
     let host = match checked {
         Ok(host) => host,
-        Err(answer) => return stream::own(answer, request.headers()),
+        Err(answer) => {
+            let answer = stream::own(worker, None, answer, request.headers());
+            say(record, &answer);
+            return answer;
+        }
     };
     join_cookies(request.headers_mut());
     request.headers_mut().remove(header::HOST);
-    stream::answer(worker, peer, &host, request).await
+    let answer = stream::answer(worker, peer, &host, request, record).await;
+    if answer.body().is_own() {
+        say(record, &answer);
+    }
+    answer
+}
+
+fn record(worker: &WorkerContext, peer: &Peer, request: &Request<Incoming>) -> Option<Box<Record>> {
+    let authority = request.uri().authority().map(|name| name.as_str());
+    let field = || request.headers().get(header::HOST)?.to_str().ok();
+    let opening = Opening {
+        method: request.method().as_str(),
+        host: authority.or_else(field).unwrap_or_default(),
+        target: request.uri().path(),
+        protocol: "HTTP/2",
+        came: std::time::Instant::now(),
+    };
+    Record::of(worker, peer, opening, stream::lines_of(request.headers()))
+}
+
+/// Baton's own answer; its body is counted as it goes.
+fn say(record: &mut Option<Box<Record>>, answer: &Response<AnswerBody>) {
+    if let Some(record) = record {
+        record.own(answer.status().as_u16(), 0);
+    }
 }
 
 /// The host that a request is for: `:authority`, else `Host`; where both are there they must agree (RFC
@@ -301,10 +335,12 @@ struct Counted<B> {
     body: B,
     /// Baton's own answers have a body here that HEAD does not get.
     head_only: bool,
+    /// Its line in the access log.
+    record: Option<Box<Record>>,
     _open: OpenStream,
 }
 
-impl<B: Body + Unpin> Body for Counted<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -316,6 +352,13 @@ impl<B: Body + Unpin> Body for Counted<B> {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             match &frame {
                 Some(Ok(frame)) if self.head_only && frame.is_data() => {}
+                Some(Ok(data)) => {
+                    let length = data.data_ref().map_or(0, Bytes::len);
+                    if let Some(record) = &mut self.record {
+                        record.sent(length as u64);
+                    }
+                    return Poll::Ready(frame);
+                }
                 _ => return Poll::Ready(frame),
             }
         }

@@ -72,6 +72,10 @@ impl Account {
     /// The app has answered: the head was there at `when`.
     pub(crate) fn answered(&self, status: u16, event_stream: bool, when: Instant) {
         self.took_until(when);
+        // A half that was opened beside a client's own request is nobody's answer.
+        if !self.managed.get() {
+            self.instance().counters.answers.count(status);
+        }
         if (500..600).contains(&status) {
             add(&self.instance().counters.server_errors, 1);
             self.count_error();
@@ -148,6 +152,7 @@ impl Account {
     }
 
     pub(crate) fn upgraded(&self) {
+        self.instance().counters.answers.count(101);
         self.guard.becomes_tunnel();
         self.enter(Open::WebSocket);
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use hyper::body::{Body, Frame};
 
+use crate::access_log::Record;
 use crate::answer::Answer;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
@@ -47,6 +48,8 @@ pub(crate) struct Bridge {
     moved: Instant,
     /// What the client may not stand still for.
     idle: Duration,
+    /// The request's line in the access log, while it is here.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 enum State {
@@ -91,6 +94,7 @@ impl Bridge {
             keep_alive: false,
             moved: Instant::now(),
             idle,
+            record: None,
         }
     }
 
@@ -111,6 +115,7 @@ impl Bridge {
             keep_alive: plan.keep_alive,
             moved: Instant::now(),
             idle,
+            record: None,
         }
     }
 
@@ -263,6 +268,9 @@ impl Bridge {
             })
             .collect();
         let status = parts.status.as_u16();
+        if let Some(record) = &mut self.record {
+            record.answered(status);
+        }
         let bodiless = self.asked.client.head_only || matches!(status, 204 | 304);
         let head = ResponseHead {
             status,
@@ -290,7 +298,12 @@ impl Bridge {
     fn take_frame(&mut self, frame: Frame<Bytes>, worker: &WorkerContext) {
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
-            Ok(data) => write_piece(self.coding, &data, self.pending.writer(&worker.buffers)),
+            Ok(data) => {
+                if let Some(record) = &mut self.record {
+                    record.sent(data.len() as u64);
+                }
+                write_piece(self.coding, &data, self.pending.writer(&worker.buffers));
+            }
             Err(frame) => {
                 if let (Ok(trailers), Coding::Chunked) = (frame.into_trailers(), self.coding) {
                     let fields = trailers

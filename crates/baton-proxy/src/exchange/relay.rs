@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::access_log::Record;
 use crate::answer::Answer;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
@@ -44,6 +45,8 @@ pub(crate) struct Relay {
     answer: AnswerState,
     /// When a byte of a body moved last, or the exchange began.
     moved: Instant,
+    /// The request's line in the access log, while it is here.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 /// What the request asked for.
@@ -114,6 +117,15 @@ impl Relay {
             asked,
             answer: AnswerState::default(),
             moved: Instant::now(),
+            record: None,
+        }
+    }
+
+    /// Bytes of the answer's body.
+    fn gave(&mut self, bytes: u64) {
+        self.account.moved(bytes);
+        if let Some(record) = &mut self.record {
+            record.sent(bytes);
         }
     }
 
@@ -279,7 +291,7 @@ impl Relay {
                 self.answer.ended = true;
                 self.answer.reusable &= consumed == read.len();
             }
-            self.account.moved(data.len() as u64);
+            self.gave(data.len() as u64);
             return self.write(cx, client, worker, &read[data]);
         }
         let mut out = worker.buffers.write_scratch();
@@ -341,7 +353,7 @@ impl Relay {
             };
             consumed += done.consumed;
             self.answer.ended = done.ended;
-            self.account.moved(done.data);
+            self.gave(done.data);
         }
         Ok(consumed)
     }

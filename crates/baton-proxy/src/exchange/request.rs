@@ -2,11 +2,13 @@
 
 use crate::access::Login;
 use crate::answer::Answer;
+use crate::challenge;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::write::decimal;
 use crate::h1::{BodyLength, ConnectionOptions, is_framing, is_hop_by_hop};
 use crate::io::Peer;
 use crate::route::{Route, host_name};
+use crate::trace::{self, Begun};
 use crate::worker::WorkerContext;
 
 /// A request's head, whatever version it came in.
@@ -20,6 +22,8 @@ pub(crate) struct Request<'a> {
     pub(crate) body: BodyLength,
     pub(crate) expect_continue: bool,
     pub(crate) upgrade: Option<&'a str>,
+    /// The app is told of this trace, in place of what came.
+    pub(crate) trace: Option<Begun>,
 }
 
 impl Request<'_> {
@@ -82,7 +86,7 @@ impl Request<'_> {
         let other = route.redirect_host.as_deref();
         if https.is_none() && other.is_none()
             || self.host.is_empty()
-            || self.target.starts_with("/.well-known/acme-challenge/")
+            || challenge::is_asked_for(self.target)
         {
             return None;
         }
@@ -114,6 +118,8 @@ impl Request<'_> {
             let written_by_us = match name.len() {
                 4 => name.eq_ignore_ascii_case("host"),
                 6 => name.eq_ignore_ascii_case("expect"),
+                10 => self.trace.is_some() && name.eq_ignore_ascii_case(trace::STATE),
+                11 => self.trace.is_some() && name.eq_ignore_ascii_case(trace::PARENT),
                 // It was for Baton.
                 13 => route.asks_for_password() && name.eq_ignore_ascii_case("authorization"),
                 _ => false,
@@ -128,6 +134,9 @@ impl Request<'_> {
             sink.field(name, &[value]);
         }
         forwarded.write(peer, self.host, sink);
+        if let Some(begun) = self.trace {
+            sink.field(trace::PARENT, &[&begun.value()]);
+        }
     }
 
     /// The whole head in HTTP/1.1.

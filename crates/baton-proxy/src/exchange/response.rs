@@ -6,6 +6,8 @@ use crate::answer;
 use crate::forwarded::FieldSink;
 use crate::h1::write::decimal;
 use crate::h1::{BodyLength, ResponseHead, Version, is_framing, is_hop_by_hop};
+use crate::io::Peer;
+use crate::route::Route;
 use crate::split::Given;
 
 /// What the client's side of an exchange needs to know about its request.
@@ -16,6 +18,16 @@ pub(crate) struct Client {
     pub(crate) head_only: bool,
     /// A trusted proxy is in front, which may buffer.
     pub(crate) behind_proxy: bool,
+    /// It is told to come by HTTPS from now on, unless the app says so itself.
+    pub(crate) hsts: bool,
+}
+
+/// A day: long enough for a habit, short enough for a way back (RFC 6797 §6.1).
+pub(crate) const HSTS: &str = "max-age=86400";
+
+/// Is a client told to come by HTTPS alone? Only where that is a name without a port.
+pub(crate) fn hsts(peer: &Peer, route: &Route) -> bool {
+    peer.on_443 && route.redirect_https.is_some()
 }
 
 /// How the body goes to the client.
@@ -65,6 +77,7 @@ impl Client {
         given: Option<Given>,
     ) {
         write_status(out, head);
+        let mut hsts = self.hsts;
         let mut unbuffered = !(self.behind_proxy && is_event_stream(head));
         for field in head.fields {
             // A body that is not sent keeps the length it would have had (RFC 9110 §8.6).
@@ -76,10 +89,16 @@ impl Client {
             if !unbuffered && field.name.eq_ignore_ascii_case("x-accel-buffering") {
                 unbuffered = true;
             }
+            if hsts && field.name.eq_ignore_ascii_case("strict-transport-security") {
+                hsts = false;
+            }
             out.field(field.name, &[field.value]);
         }
         if !unbuffered {
             out.field("X-Accel-Buffering", &[b"no"]);
+        }
+        if hsts {
+            out.field("Strict-Transport-Security", &[HSTS.as_bytes()]);
         }
         write_given(out, given);
         match (plan.coding, head.body) {

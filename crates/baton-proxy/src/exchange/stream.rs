@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::access::Login;
+use crate::access_log::Record;
 use crate::answer::{Answer, accepts_html};
 use crate::caller::Caller;
 use crate::exchange::account::Account;
@@ -24,6 +25,7 @@ use crate::exchange::attempts::{Attempts, Repeat};
 use crate::exchange::h2c::{self, H2cStream};
 use crate::exchange::limited::limited;
 use crate::exchange::request::Request;
+use crate::exchange::response;
 use crate::forwarded::Forwarded;
 use crate::h1::{BodyLength, ConnectionOptions};
 use crate::hold::{self, Connection, NoPlace};
@@ -56,20 +58,33 @@ pub(crate) async fn answer<B>(
     peer: &Peer,
     host: &str,
     request: http::Request<B>,
+    record: &mut Option<Box<Record>>,
 ) -> Response<AnswerBody>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<BodyError>,
 {
     let (parts, body) = request.into_parts();
-    match forward(worker, peer, host, &parts, body).await {
+    let mut met = None;
+    match forward(worker, peer, host, &parts, body, &mut met, record).await {
         Ok(response) => response,
-        Err(answer) => own(answer, &parts.headers),
+        Err(answer) => own(worker, met.as_deref(), answer, &parts.headers),
     }
 }
 
-/// Baton's own answer to a request with these fields.
-pub(crate) fn own(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
+/// Baton's own answer to a request with these fields. `route`: None, if none takes it.
+pub(crate) fn own(
+    worker: &WorkerContext,
+    route: Option<&Route>,
+    answer: Answer,
+    request: &HeaderMap,
+) -> Response<AnswerBody> {
+    worker.count_own(route, answer.status);
+    uncounted(answer, request)
+}
+
+/// The same, for who counts it elsewhere.
+pub(crate) fn uncounted(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
     let html = request
         .get(http::header::ACCEPT)
         .is_some_and(|accept| accepts_html(accept.as_bytes()));
@@ -78,12 +93,15 @@ pub(crate) fn own(answer: Answer, request: &HeaderMap) -> Response<AnswerBody> {
         .map(|body| AnswerBody(Kind::Own(Some(body))))
 }
 
+/// `met`: the route that the request goes by, as soon as it is known; `record`: its line in the access log.
 async fn forward<B>(
     worker: &Rc<WorkerContext>,
     peer: &Peer,
     host: &str,
     parts: &http::request::Parts,
     body: B,
+    met: &mut Option<Arc<Route>>,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Response<AnswerBody>, Answer>
 where
     B: Body<Data = Bytes> + 'static,
@@ -96,12 +114,13 @@ where
         body: length_of(&body),
         expect_continue: false,
         upgrade: None,
+        trace: record.as_ref().and_then(|record| record.begun()),
     };
     let Admitted {
         route,
         caller,
         login,
-    } = admit(worker, peer, &request, parts)?;
+    } = admit(worker, peer, &request, parts, met, record)?;
     if let Some(login) = login {
         worker.shared().passwords.check(*login).await?;
     }
@@ -139,6 +158,10 @@ where
             .await
             .map_err(|why| why.answer())?,
         };
+        let held = attempts.held.found();
+        if let Some(record) = record {
+            record.asks(place.guard.instance(), held);
+        }
         let account = Rc::new(Account::new(place.route, place.guard));
         let (answered, reused) = match place.connection {
             Connection::Http1 { stream, reused } => {
@@ -177,13 +200,23 @@ where
         };
         let failed = match answered {
             Ok(answer) => {
+                if let Some(record) = record {
+                    record.answered(answer.status().as_u16());
+                }
                 let given = attempts.held.caller.given(&route);
                 let answer = if may_be_managed {
                     streams::manage(worker, kept, answer)
                 } else {
                     answer
                 };
-                return Ok(with_given(answer, given));
+                let mut answer = with_given(answer, given);
+                if response::hsts(peer, &route) {
+                    let fields = answer.headers_mut();
+                    fields
+                        .entry(http::header::STRICT_TRANSPORT_SECURITY)
+                        .or_insert(HeaderValue::from_static(response::HSTS));
+                }
+                return Ok(answer);
             }
             Err(failed) => failed,
         };
@@ -249,6 +282,8 @@ fn admit(
     peer: &Peer,
     request: &Request<'_>,
     parts: &http::request::Parts,
+    met: &mut Option<Arc<Route>>,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Admitted, Answer> {
     let came = Instant::now();
     let table = worker.table();
@@ -256,6 +291,7 @@ fn admit(
         return Err(NoPlace::NoRoute.answer());
     };
     route.counters.requests.fetch_add(1, Ordering::Relaxed);
+    *met = Some(Arc::clone(route));
     let size: usize = lines_of(&parts.headers)
         .map(|(name, value)| name.len() + value.len() + 4)
         .sum();
@@ -263,6 +299,9 @@ fn admit(
         return Err(Answer::new(431, "The head of the request is too large."));
     }
     let forwarded = Forwarded::of(peer, lines_of(&parts.headers));
+    if let Some(record) = record {
+        record.routed(&route.app, forwarded.client(peer));
+    }
     let fields = || lines_of(&parts.headers);
     let login = request.admitted_by(route, worker, peer, &forwarded, fields())?;
     let caller = Caller::of(
@@ -332,6 +371,11 @@ impl AnswerBody {
 
     pub(crate) fn spliced(splice: Rc<RefCell<Splice>>) -> AnswerBody {
         AnswerBody(Kind::Spliced(splice))
+    }
+
+    /// Baton answers itself.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.0, Kind::Own(_))
     }
 
     /// Of an answer that one instance gives.

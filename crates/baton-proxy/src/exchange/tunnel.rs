@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use crate::access_log::Record;
 use crate::buffer::Buffer;
 use crate::exchange::account::Account;
 use crate::io::{ClientEnd, ClientStream, poll_read_some};
@@ -48,6 +49,8 @@ pub(crate) struct Tunnel {
     /// When a byte moved last.
     moved: Instant,
     goodbye: Goodbye,
+    /// The request's line in the access log.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 /// How far the end has come that the instance was asked for, or its death.
@@ -116,6 +119,7 @@ impl Tunnel {
             to_instance,
             moved: Instant::now(),
             goodbye: Goodbye::Not,
+            record: None,
         }
     }
 
@@ -202,6 +206,9 @@ impl Tunnel {
             return;
         }
         self.account.moved(up + down);
+        if let Some(record) = &mut self.record {
+            record.sent(down);
+        }
         self.moved = Instant::now();
         let frames = &mut self.to_instance.frames;
         if up > 0 && frames.as_mut().is_some_and(Frames::take_data) {

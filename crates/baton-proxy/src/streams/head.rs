@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -62,16 +63,19 @@ pub(crate) async fn await_any(
     };
     let mut splice = Splice::awaiting(worker, kept, terms, &account, Box::pin(asking));
     // Counted by the half from now on.
+    let asked = Arc::clone(account.instance());
     drop(account);
     let head = poll_fn(|cx| splice.poll_head(cx)).await;
-    match head {
+    let answer = match head {
         Ok(parts) => Response::from_parts(parts, splice.into_body()),
         Err(other) => *other,
-    }
+    };
+    asked.counters.answers.count(answer.status().as_u16());
+    answer
 }
 
 fn own(answer: Answer) -> Response<AnswerBody> {
-    stream::own(answer, &HeaderMap::new())
+    stream::uncounted(answer, &HeaderMap::new())
 }
 
 impl Splice {

@@ -122,6 +122,7 @@ impl Kept {
 
 fn request_of<'a>(head: &RequestHead<'a, '_>, resume: &'a Resume<'_>) -> Request<'a> {
     Request {
+        trace: None,
         method: head.method,
         target: resume.target.as_deref().unwrap_or(head.target),
         host: head.host,
@@ -169,6 +170,7 @@ mod tests {
     const PEER: Peer = Peer {
         address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9),
         secure: true,
+        on_443: false,
         trusted: false,
         trusted_proxies: &crate::io::TrustedProxies(Vec::new()),
     };

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use baton_deploy::admission::Maintenance;
 use baton_deploy::outcome::Outcome;
 use baton_deploy::request::{RollbackRequest, Steer, SwitchRequest};
 
-use super::peer::Peer;
+use super::caller::Caller;
 use super::stream::{self, Fetcher};
 use super::{Api, ApiError, app_name, body, to_its_end};
 use crate::wire::Done;
@@ -18,15 +18,33 @@ use crate::wire::Done;
 /// `POST /v1/apps/{app}/rollback`: progress as JSON lines.
 pub(super) async fn rollback(
     State(api): State<Api>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(caller): Extension<Caller>,
     Path(app): Path<String>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let mut request: RollbackRequest = body(&bytes)?;
     request.app = app_name(&app)?;
-    request.by = peer.by(request.by.as_deref());
+    request.by = caller.by(request.by.as_deref());
     let control = Arc::clone(&api.control);
     let running = to_its_end(async move { control.rollback(request).await }).await?;
+    Ok(stream::progress(
+        api,
+        running.deploy,
+        running.progress,
+        Fetcher::Nobody,
+    ))
+}
+
+/// `POST /v1/apps/{app}/promote`: without the user's files, so with the configuration that was staged.
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(app): Path<String>,
+) -> Result<Response, ApiError> {
+    let name = app_name(&app)?;
+    let by = caller.by(None);
+    let control = Arc::clone(&api.control);
+    let running = to_its_end(async move { control.promote(&name, by).await }).await?;
     Ok(stream::progress(
         api,
         running.deploy,
@@ -38,13 +56,13 @@ pub(super) async fn rollback(
 /// `POST /v1/apps/{app}/switch`: progress as JSON lines.
 pub(super) async fn switch(
     State(api): State<Api>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(caller): Extension<Caller>,
     Path(app): Path<String>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let mut request: SwitchRequest = body(&bytes)?;
     request.app = app_name(&app)?;
-    request.by = peer.by(request.by.as_deref());
+    request.by = caller.by(request.by.as_deref());
     let control = Arc::clone(&api.control);
     let running = to_its_end(async move { control.switch(request).await }).await?;
     Ok(stream::progress(

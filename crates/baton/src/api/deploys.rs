@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use baton_deploy::request::DeployRequest;
 
-use super::peer::Peer;
+use super::caller::Caller;
 use super::stream::{self, Fetcher};
 use super::{Api, ApiError, body, to_its_end};
 use crate::wire::{Done, FetchReport};
@@ -16,11 +16,11 @@ use crate::wire::{Done, FetchReport};
 /// `POST /v1/deploys`: progress as JSON lines, from the first moment on.
 pub(super) async fn deploy(
     State(api): State<Api>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(caller): Extension<Caller>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let mut request: DeployRequest = body(&bytes)?;
-    request.by = peer.by(request.by.as_deref());
+    request.by = caller.by(request.by.as_deref());
     let control = Arc::clone(&api.control);
     let running = to_its_end(async move { control.deploy(request).await }).await?;
     Ok(stream::progress(

@@ -1,21 +1,32 @@
-//! The control API: JSON over HTTP/1.1 on the Unix socket.
+//! The control API: JSON over HTTP/1.1, on the Unix socket and with `--dashboard` over TCP.
 //!
-//! | module | routes |
+//! | module | does |
 //! | --- | --- |
-//! | [`deploys`] | `POST /v1/deploys`, `PUT /v1/deploys/{id}/images`, `GET /v1/deploys/{id}/progress` |
-//! | [`apps`] | `POST /v1/apps/{app}/rollback`, `switch`, `canary`, `cancel`, `pause`, `resume`, `maintenance`; `DELETE /v1/apps/{app}` |
-//! | [`look`] | `GET /v1/daemon`, `/v1/status`, `/v1/app`, `/v1/apps/{app}/releases`, `receipts`, `logs`, `observe`, `/v1/events`; `POST /v1/check` |
-//! | [`upgrade`] | `POST /v1/upgrade` |
-//! | [`peer`] | who calls: `SO_PEERCRED` |
+//! | [`table`] | every route, once; [`openapi`] describes it |
+//! | [`guard`] | who calls ([`caller`], [`peer`]), and does their token allow it? |
+//! | [`door`] | over TCP: names, origins, what an answer says to a browser |
+//! | [`deploys`], [`apps`], [`images`], [`tokens`] | what changes something |
+//! | [`look`], [`live`] | what changes nothing |
+//! | [`page`] | the files of the status page |
+//! | [`upgrade`] | another binary in the place of this one |
 //! | [`stream`] | JSON lines that outlive a client that goes away |
 //!
 //! Errors are `{"error":{"message","exit_code"}}`; the command passes the exit code on.
 
 mod apps;
+mod caller;
 mod deploys;
+pub mod door;
+pub mod guard;
+mod images;
+mod live;
 mod look;
+pub mod openapi;
+mod page;
 pub mod peer;
 mod stream;
+mod table;
+mod tokens;
 mod upgrade;
 
 use std::collections::BTreeSet;
@@ -24,14 +35,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use baton_compose::AppName;
 use baton_deploy::outcome::ExitCode;
 use baton_deploy::{ControlPlane, DeployError};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
+use self::door::Names;
+use self::guard::{Door, Guard};
 use crate::daemon::upgrades::Upgrades;
 use crate::wire::{DaemonInfo, ErrorBody, ErrorDetail};
 
@@ -46,6 +60,10 @@ pub struct Api {
     upgrades: Upgrades,
     /// Deploys whose command line has reported the end of its fetch.
     fetched: Arc<Mutex<BTreeSet<i64>>>,
+    /// Grows when a token is revoked.
+    revoked: watch::Sender<u64>,
+    /// The status that pages share.
+    seen: Arc<tokio::sync::Mutex<Option<live::Seen>>>,
 }
 
 impl Api {
@@ -57,33 +75,34 @@ impl Api {
             daemon: Arc::new(daemon),
             upgrades,
             fetched: Arc::default(),
+            revoked: watch::Sender::default(),
+            seen: Arc::default(),
         }
     }
 
-    /// The routes.
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/v1/deploys", post(deploys::deploy))
-            .route("/v1/deploys/{id}/images", put(deploys::images))
-            .route("/v1/deploys/{id}/progress", get(deploys::progress))
-            .route("/v1/apps/{app}/rollback", post(apps::rollback))
-            .route("/v1/apps/{app}/switch", post(apps::switch))
-            .route("/v1/apps/{app}/canary", post(apps::canary))
-            .route("/v1/apps/{app}/cancel", post(apps::cancel))
-            .route("/v1/apps/{app}/pause", post(apps::pause))
-            .route("/v1/apps/{app}/resume", post(apps::resume))
-            .route("/v1/apps/{app}/maintenance", post(apps::maintenance))
-            .route("/v1/apps/{app}", delete(apps::remove))
-            .route("/v1/apps/{app}/releases", get(look::releases))
-            .route("/v1/apps/{app}/receipts", get(look::receipts))
-            .route("/v1/apps/{app}/logs", get(look::logs))
-            .route("/v1/apps/{app}/observe", get(look::observe))
-            .route("/v1/daemon", get(look::daemon))
-            .route("/v1/app", get(look::app))
-            .route("/v1/status", get(look::status))
-            .route("/v1/events", get(look::events))
-            .route("/v1/check", post(look::check))
-            .route("/v1/upgrade", post(upgrade::upgrade))
+    /// The routes as the control socket serves them.
+    pub fn on_socket(self) -> Router {
+        self.router(Door::Socket)
+    }
+
+    /// The routes as `--dashboard` serves them, under these names.
+    pub fn on_network(self, names: Names) -> Router {
+        self.router(Door::Network)
+            .layer(middleware::from_fn_with_state(names, door::keep))
+    }
+
+    fn router(self, door: Door) -> Router {
+        let mut router = Router::new();
+        for entry in table::entries() {
+            let guard = Guard {
+                api: self.clone(),
+                door,
+                access: entry.access,
+            };
+            let check = middleware::from_fn_with_state(guard, guard::check);
+            router = router.route(entry.path, entry.handler.route_layer(check));
+        }
+        router
             .fallback(no_such_route)
             .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
             .with_state(self)
@@ -113,6 +132,16 @@ struct ApiError {
 }
 
 impl ApiError {
+    fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError {
+            status,
+            detail: ErrorDetail {
+                message: message.into(),
+                exit_code: ExitCode::Error as u8,
+            },
+        }
+    }
+
     fn usage(message: impl Into<String>) -> ApiError {
         ApiError {
             status: StatusCode::BAD_REQUEST,

@@ -14,7 +14,7 @@ use super::Api;
 use crate::wire::DEPLOY_HEADER;
 
 /// The media type of JSON lines.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Lines of a log or of events: a slow reader slows the source, and its end ends it.
 pub(super) fn lines<T: Serialize + Send + 'static>(receiver: mpsc::Receiver<T>) -> Response {

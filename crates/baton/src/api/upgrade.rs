@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
+use axum::{Extension, Json};
 use baton_deploy::outcome::ExitCode;
 use http::StatusCode;
 
-use super::peer::Peer;
+use super::caller::Caller;
 use super::{Api, ApiError, body};
 use crate::wire::{ErrorDetail, UpgradeAccepted, UpgradeRequest};
 
@@ -16,15 +16,17 @@ use crate::wire::{ErrorDetail, UpgradeAccepted, UpgradeRequest};
 /// with its pid; `upgrade_failed` says why it never will.
 pub(super) async fn upgrade(
     State(api): State<Api>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(caller): Extension<Caller>,
     bytes: Bytes,
 ) -> Result<Json<UpgradeAccepted>, ApiError> {
     let request: UpgradeRequest = body(&bytes)?;
-    if !peer.may_upgrade() {
+    // It runs a file of this machine: no token reaches that far.
+    let allowed = matches!(&caller, Caller::User(peer) if peer.may_upgrade());
+    if !allowed {
         return Err(ApiError {
             status: StatusCode::FORBIDDEN,
             detail: ErrorDetail {
-                message: "only root and the daemon's own user may upgrade it: `sudo baton upgrade`"
+                message: "only root and the daemon's own user may upgrade it, on its machine: `sudo baton upgrade`"
                     .to_owned(),
                 exit_code: ExitCode::Error as u8,
             },

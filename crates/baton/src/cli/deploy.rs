@@ -1,6 +1,6 @@
 //! `baton deploy`.
 
-use baton_compose::EngineKind;
+use baton_compose::{EngineKind, Project};
 use baton_deploy::plan::Strategy;
 use baton_deploy::request::{DeployRequest, Intent};
 use clap::{Args, ValueEnum};
@@ -11,6 +11,7 @@ use super::follow::{Follow, WaitArgs, asked_by};
 use super::project::{self, FileArgs, Selection};
 use super::{check, dependencies, fetch};
 use crate::error::CliError;
+use crate::show::Out;
 use crate::wire::DaemonInfo;
 
 /// Brings a new release live: it is started beside the one that serves, and gets the traffic when it
@@ -101,8 +102,11 @@ impl ReleaseArgs {
             wait_lock: self.wait.wait_lock,
             by: asked_by(),
         };
+        if client.is_remote() {
+            left_alone(&request.project, self.with_deps, out)?;
+        }
         if self.dry_run {
-            if request.project.engine == EngineKind::Docker {
+            if !client.is_remote() && request.project.engine == EngineKind::Docker {
                 let project = &request.project;
                 dependencies::tell(&options, project, self.with_deps, out).await?;
             }
@@ -112,11 +116,14 @@ impl ReleaseArgs {
         if project.engine == EngineKind::Docker {
             // Nothing is started for a deploy that nobody would run.
             client.get::<DaemonInfo>("/v1/daemon").await?;
-            dependencies::start(&options, &project, self.with_deps, out).await?;
+            if !client.is_remote() {
+                dependencies::start(&options, &project, self.with_deps, out).await?;
+            }
         }
         let lines = client.lines(Method::POST, "/v1/deploys", &request).await?;
-        let mut follow = Follow::new(client, out, &project.app, &self.wait);
+        let mut follow = Follow::new(client.clone(), out, &project.app, &self.wait);
         let fetch = match project.engine {
+            EngineKind::Docker if client.is_remote() => Some(fetch::there(project, client)),
             EngineKind::Docker => Some(fetch::of(project)),
             EngineKind::Process => {
                 follow.nothing_to_fetch(&lines).await;
@@ -125,4 +132,25 @@ impl ReleaseArgs {
         };
         follow.run(lines, fetch).await
     }
+}
+
+/// Plain Compose runs where the command does, so from elsewhere it can start nothing.
+fn left_alone(project: &Project, with_deps: bool, out: Out) -> Result<(), CliError> {
+    if with_deps {
+        return Err(CliError::Usage(
+            "--with-deps needs Docker Compose on the server itself; run this deploy there".into(),
+        ));
+    }
+    let names: Vec<&str> = project
+        .plain
+        .iter()
+        .map(|plain| plain.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    out.text(&format!(
+        "{}: without `x-baton`, left as they are on the server",
+        names.join(", ")
+    ))
 }

@@ -235,7 +235,7 @@ impl Follow {
     /// deploy back or forward, and tells how under the same id.
     async fn attach_again(&mut self, reason: &str) -> Result<Lines, CliError> {
         let lost = |what: &str| CliError::Lost {
-            socket: self.client.socket().to_owned(),
+            place: self.client.place(),
             reason: format!(
                 "{reason}\n  {what}; `baton status` and `baton receipts` tell how the deploy ended"
             ),
@@ -251,9 +251,11 @@ impl Follow {
         loop {
             match self.client.lines(Method::GET, &path, &()).await {
                 Ok(lines) => return Ok(lines),
-                Err(CliError::NoDaemon { .. } | CliError::Lost { .. })
-                    if Instant::now() < until =>
-                {
+                Err(
+                    CliError::NoDaemon { .. }
+                    | CliError::Unreachable { .. }
+                    | CliError::Lost { .. },
+                ) if Instant::now() < until => {
                     tokio::select! {
                         _ = tokio::signal::ctrl_c() => {
                             return Err(lost("it has not come back yet"));
@@ -261,7 +263,11 @@ impl Follow {
                         () = tokio::time::sleep(LOOK_AGAIN) => {}
                     }
                 }
-                Err(CliError::NoDaemon { .. } | CliError::Lost { .. }) => {
+                Err(
+                    CliError::NoDaemon { .. }
+                    | CliError::Unreachable { .. }
+                    | CliError::Lost { .. },
+                ) => {
                     return Err(lost("it did not come back within 30 s"));
                 }
                 Err(other) => return Err(other),

@@ -79,7 +79,7 @@ impl Init {
 }
 
 /// Whole or not at all, with the permissions it had.
-fn replace(file: &Path, text: &str) -> Result<(), CliError> {
+pub(super) fn replace(file: &Path, text: &str) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::other(file.display(), error);
     // What a link leads to is changed, not the link.
     let file = &file.canonicalize().map_err(failed)?;

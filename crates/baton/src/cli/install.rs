@@ -139,5 +139,10 @@ async fn started(client: &Client) -> Result<DaemonInfo, CliError> {
 
 fn addresses(daemon: &DaemonInfo) -> String {
     let all = daemon.http.iter().chain(&daemon.https);
-    all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let all: Vec<String> = all.map(ToString::to_string).collect();
+    if all.is_empty() {
+        // `--router nginx`
+        return "what nginx listens on".to_owned();
+    }
+    all.join(", ")
 }

@@ -5,8 +5,9 @@
 //! | [`app`] | which app a command means |
 //! | [`project`] | reading the user's files |
 //! | [`dependencies`], [`difference`] | services without `x-baton`: how they stand, and what a change is |
-//! | [`fetch`] | pulling and building, where the user's login is |
+//! | [`fetch`], [`registry`] | pulling and building, where the user's login is |
 //! | [`follow`] | following a deploy, through Ctrl-C and a restart of the daemon |
+//! | [`origin`] | commit, author and pipeline, from the environment |
 //! | all others | one command each: its arguments, and `run` |
 
 mod app;
@@ -22,17 +23,21 @@ mod doctor;
 mod events;
 mod fetch;
 mod follow;
+mod import;
 mod init;
 mod install;
-mod later;
+mod load;
 mod logs;
 mod maintenance;
 mod man;
 mod observe;
+mod openapi;
+mod origin;
 mod pause;
 mod project;
 mod promote;
 mod receipts;
+mod registry;
 mod releases;
 mod remove;
 mod resume;
@@ -42,6 +47,7 @@ mod serve;
 mod stage;
 mod status;
 mod switch;
+mod token;
 mod uninstall;
 mod upgrade;
 
@@ -51,7 +57,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::client::Client;
+use crate::client::{Client, Place};
 use crate::daemon::settings::default_socket;
 use crate::error::CliError;
 use crate::show::Out;
@@ -96,7 +102,10 @@ pub struct Global {
 
 impl Global {
     fn client(&self) -> Client {
-        Client::new(self.socket.clone().unwrap_or_else(default_socket))
+        match Place::from_environment() {
+            Some(place) => Client::at(place),
+            None => Client::new(self.socket.clone().unwrap_or_else(default_socket)),
+        }
     }
 
     fn out(&self) -> Out {
@@ -140,6 +149,10 @@ enum Command {
     Resume(resume::Resume),
     /// Answer every request with a page, or end that
     Maintenance(maintenance::MaintenanceCommand),
+    /// Take an image from an archive of `docker save`
+    Load(load::Load),
+    /// Tokens for the page and the API over TCP
+    Token(token::Token),
     /// Take an app away: drain it, stop it, forget it
     Remove(remove::Remove),
     /// Run the daemon: proxy, control plane and control socket
@@ -148,6 +161,8 @@ enum Command {
     Upgrade(upgrade::Upgrade),
     /// Write a first `x-baton` into the compose file
     Init(init::Init),
+    /// Write an `x-baton` from another proxy's configuration
+    Import(import::Import),
     /// Make Baton a service of this machine
     Install(install::Install),
     /// Take the service away again
@@ -158,12 +173,13 @@ enum Command {
     Demo(demo::Demo),
     /// Print the JSON Schema of `x-baton`, for editors
     Schema(schema::Schema),
+    /// Print the OpenAPI document of the daemon's API
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Write the manual pages
     Man(man::Man),
-    #[command(flatten)]
-    Later(later::Later),
 }
 
 /// Runs what was typed; the exit code is one of DESIGN.md §4.
@@ -172,10 +188,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
-    let out = match &cli.command {
-        Command::Later(later) => Out::new(cli.global.json || later.wants_json()),
-        _ => cli.global.out(),
-    };
+    let out = cli.global.out();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -204,9 +217,10 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(command) => return command.run(&global),
         Command::Completions(command) => return command.run(),
         Command::Schema(command) => return command.run(global.out()),
+        Command::OpenApi(command) => return command.run(global.out()),
         Command::Man(command) => return command.run(global.out()),
         Command::Init(command) => return command.run(&global),
-        Command::Later(command) => return Err(command.refuse()),
+        Command::Import(command) => return command.run(&global),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -234,6 +248,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Maintenance(command) => command.run(&global).await,
             Command::Remove(command) => command.run(&global).await,
             Command::Upgrade(command) => command.run(&global).await,
+            Command::Load(command) => command.run(&global).await,
+            Command::Token(command) => command.run(&global).await,
             Command::Install(command) => command.run(&global).await,
             Command::Uninstall(command) => command.run(&global).await,
             Command::Doctor(command) => command.run(&global).await,
@@ -241,9 +257,10 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Command::Serve(_)
             | Command::Completions(_)
             | Command::Schema(_)
+            | Command::OpenApi(_)
             | Command::Man(_)
             | Command::Init(_)
-            | Command::Later(_) => Ok(()),
+            | Command::Import(_) => Ok(()),
         }
     })
 }
@@ -273,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn help_lists_what_is_there_and_hides_what_is_not() {
+    fn help_lists_what_is_there() {
         let help = tree().term_width(100).render_help().to_string();
         assert!(!help.contains("import"), "{help}");
         insta::assert_snapshot!("help", help);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use baton_compose::{Project, ReadOptions};
 use clap::Args;
 
+use super::origin;
 use crate::error::CliError;
 
 /// Which files.
@@ -53,9 +54,13 @@ impl FileArgs {
 /// # Errors
 /// Every mistake of the files at once (exit 2).
 pub async fn read(options: ReadOptions) -> Result<Project, CliError> {
-    baton_compose::read(options)
+    let project = baton_compose::read(options)
         .await
-        .map_err(|error| CliError::Usage(error.to_string()))
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(Project {
+        origin: origin::of_environment(),
+        ..project
+    })
 }
 
 /// The app of the compose file in this folder; None where there is no such file.

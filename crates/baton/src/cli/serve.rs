@@ -11,7 +11,7 @@ use crate::error::CliError;
 
 /// Runs the daemon in the foreground, until SIGTERM or Ctrl-C: then it accepts nothing more and finishes
 /// what is in flight; a second time ends it at once. The apps' instances outlive it. SIGHUP reads
-/// certificates and settings again. Sockets passed by systemd are used for the addresses they have.
+/// certificates and settings again, and opens the access log anew. Sockets passed by systemd are used for the addresses they have.
 ///
 /// Each option may also be a key of the configuration file (`http = "0.0.0.0:80"`,
 /// `trusted-proxy = ["10.0.0.0/8"]`). An option on the command line wins over its environment variable,
@@ -59,7 +59,31 @@ pub struct Serve {
         hide_env_values = true
     )]
     trusted_proxy: Vec<String>,
-    /// What carries traffic: embedded
+    /// Answer `GET /metrics` for Prometheus here, such as 127.0.0.1:9180; plain HTTP, no password [default: off]
+    #[arg(
+        long,
+        env = "BATON_METRICS",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    metrics: Option<String>,
+    /// Write a JSON line for each request (`on`), or for one of N (`sampled:N`) [default: off]
+    #[arg(
+        long,
+        env = "BATON_ACCESS_LOG",
+        value_name = "WHICH",
+        hide_env_values = true
+    )]
+    access_log: Option<String>,
+    /// Where the access log is written; opened again at SIGHUP [default: standard output]
+    #[arg(
+        long,
+        env = "BATON_ACCESS_LOG_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    access_log_file: Option<PathBuf>,
+    /// What carries traffic: embedded, or an nginx that is already there
     #[arg(
         long,
         env = "BATON_ROUTER",
@@ -67,10 +91,96 @@ pub struct Serve {
         hide_env_values = true
     )]
     router: Option<String>,
-    #[arg(long, env = "BATON_DASHBOARD", value_name = "ADDRESS", hide = true)]
-    dashboard: Option<String>,
-    #[arg(long, env = "BATON_ACME_EMAIL", value_name = "ADDRESS", hide = true)]
+    /// File that Baton writes and nginx includes in its http block [default: /etc/nginx/conf.d/baton.conf]
+    #[arg(
+        long,
+        env = "BATON_NGINX_INCLUDE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    nginx_include: Option<PathBuf>,
+    /// How nginx is called, before -t and -s reload; words, no shell [default: nginx]
+    #[arg(
+        long,
+        env = "BATON_NGINX_COMMAND",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_command: Option<String>,
+    /// How nginx is reloaded; words, no shell [default: the command with -s reload]
+    #[arg(
+        long,
+        env = "BATON_NGINX_RELOAD",
+        value_name = "COMMAND",
+        hide_env_values = true
+    )]
+    nginx_reload: Option<String>,
+    /// Where nginx tells Baton, and nobody else, which configuration it follows [default: 127.0.0.1:7079]
+    #[arg(
+        long,
+        env = "BATON_NGINX_CHECK",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
+    nginx_check: Option<String>,
+    /// Serve the status page and the API here; several with commas. Anywhere but on loopback only with a certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard: Vec<String>,
+    /// Certificate of the page: a PEM chain, its own first
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_CERT",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_KEY",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    dashboard_key: Option<PathBuf>,
+    /// A name that the page may be reached by; addresses and localhost always are
+    #[arg(
+        long,
+        env = "BATON_DASHBOARD_HOST",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    dashboard_host: Vec<String>,
+    /// Get certificates for `tls: auto`, in the name of this address [default: none are got]
+    #[arg(
+        long,
+        env = "BATON_ACME_EMAIL",
+        value_name = "ADDRESS",
+        hide_env_values = true
+    )]
     acme_email: Option<String>,
+    /// ACME directory of the authority to ask [default: Let's Encrypt]
+    #[arg(
+        long,
+        env = "BATON_ACME_DIRECTORY",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    acme_directory: Option<String>,
+    /// PEM file with the roots to trust the authority's own server by [default: those of the machine]
+    #[arg(
+        long,
+        env = "BATON_ACME_CA",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    acme_ca: Option<PathBuf>,
     /// Configuration file [default: /etc/baton/baton.toml where it exists]
     #[arg(
         long,
@@ -95,9 +205,21 @@ impl Serve {
             workers: self.workers,
             log: self.log.filter(|directives| !directives.is_empty()),
             trusted_proxy: some(self.trusted_proxy),
+            metrics: self.metrics,
+            access_log: self.access_log,
+            access_log_file: self.access_log_file,
             router: self.router,
-            dashboard: self.dashboard,
+            nginx_include: self.nginx_include,
+            nginx_command: self.nginx_command,
+            nginx_reload: self.nginx_reload,
+            nginx_check: self.nginx_check,
+            dashboard: some(self.dashboard),
+            dashboard_cert: self.dashboard_cert,
+            dashboard_key: self.dashboard_key,
+            dashboard_host: some(self.dashboard_host),
             acme_email: self.acme_email,
+            acme_directory: self.acme_directory,
+            acme_ca: self.acme_ca,
         };
         daemon::run(typed, config.as_deref(), self.take_over)
     }

@@ -6,7 +6,9 @@
 //! | [`log`] | the log on standard error |
 //! | [`lock`] | one daemon a data folder |
 //! | [`socket`], [`activation`] | the control socket; sockets that systemd listens on |
+//! | [`sides`], [`dashboard`] | metrics, and the status page with the API over TCP |
 //! | [`engines`] | docker and process, whichever this machine has |
+//! | [`router`] | what carries traffic |
 //! | [`reign`] | the control plane and its API, while this process is the daemon |
 //! | [`handover`], [`upgrades`] | from one process to the next; who asks for it |
 //! | [`ending`] | finishing what is in flight |
@@ -14,6 +16,7 @@
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
 
 mod activation;
+pub mod dashboard;
 mod ending;
 mod engines;
 pub mod handover;
@@ -21,7 +24,9 @@ mod lock;
 mod log;
 mod reign;
 mod reload;
+mod router;
 pub mod settings;
+mod sides;
 mod signals;
 mod socket;
 pub mod upgrades;
@@ -30,9 +35,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_deploy::router::Router;
 use baton_deploy::router::succession::{Succession, Successor};
-use baton_deploy::router::{Embedded, Router};
-use baton_proxy::{InheritedListener, Proxy};
+use baton_deploy::telling::Listener;
+use baton_proxy::{AccessLog, InheritedListener, Proxy};
 use futures_util::FutureExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -41,16 +47,23 @@ use tokio::sync::mpsc;
 
 use self::handover::giver::Candidate;
 use self::handover::heir::{Heir, Log};
-use self::handover::listeners::{CONTROL, Label, OfferedListener};
+use self::handover::listeners::{CONTROL, Inherited, Label, OfferedListener};
 use self::handover::{Offer, fault};
 use self::lock::Lock;
-use self::reign::Reign;
+use self::reign::{Parts, Reign};
+use self::router::Carrier;
 use self::settings::{Machine, Settings, Typed};
+use self::sides::Sides;
 use self::signals::{Asked, Signals};
 use self::socket::Socket;
 use self::upgrades::{Refused, Request, Upgrades};
+use crate::access_log;
+use crate::acme::Acme;
 use crate::api::Api;
+use crate::api::door::Names;
 use crate::error::CliError;
+use crate::metrics::{self, deploys::Deploys};
+use crate::notify::Team;
 use crate::wire::{DaemonInfo, UpgradeAccepted, UpgradeFailed};
 
 /// How long connections wait for the live colors to be published after a start. An engine that does not
@@ -111,6 +124,8 @@ struct Start {
     lock: Lock,
     /// One that is there already.
     socket: Option<Socket>,
+    sides: Sides,
+    writer: Option<access_log::Writer>,
     before: Option<Before>,
 }
 
@@ -128,10 +143,15 @@ fn take_from_the_machine(settings: &Settings) -> Result<Start, CliError> {
     let socket = given
         .control
         .map(|descriptor| Socket::inherited(&settings.socket, descriptor, false));
+    // Bound before anything is served: an address that is taken ends the start.
+    let sides = Sides::bind(settings, &mut Inherited::default())?;
+    let (writer, log) = start_access_log(settings)?;
     Ok(Start {
-        proxy: start_proxy(settings, given.proxy)?,
+        proxy: start_proxy(settings, given.proxy, log)?,
         lock,
         socket,
+        sides,
+        writer,
         before: None,
     })
 }
@@ -147,7 +167,9 @@ fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
         let owned = one.label.asked == OWNED;
         Socket::inherited(&settings.socket, one.socket, owned)
     });
-    let proxy = start_proxy(settings, inherited)?;
+    let sides = Sides::bind(settings, &mut heir.listeners)?;
+    let (writer, log) = start_access_log(settings)?;
+    let proxy = start_proxy(settings, inherited, log)?;
     heir.wait()?;
     fault::at("new:go");
     let lock = lock::take_within(&settings.data, LET_GO)?;
@@ -163,6 +185,8 @@ fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
         proxy,
         lock,
         socket,
+        sides,
+        writer,
         before: Some(before),
     })
 }
@@ -184,11 +208,21 @@ fn raise_file_limit() {
     }
 }
 
+fn start_access_log(
+    settings: &Settings,
+) -> Result<(Option<access_log::Writer>, Option<AccessLog>), CliError> {
+    let Some(wanted) = &settings.access_log else {
+        return Ok((None, None));
+    };
+    access_log::Writer::start(wanted).map(|(writer, log)| (Some(writer), Some(log)))
+}
+
 /// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
 /// published: a client that comes right after a restart waits a moment instead of hearing 404.
 fn start_proxy(
     settings: &Settings,
     inherited: Vec<InheritedListener>,
+    access_log: Option<AccessLog>,
 ) -> Result<Arc<Proxy>, CliError> {
     let started = Proxy::start_closed(baton_proxy::Settings {
         http: settings.http.clone(),
@@ -196,6 +230,7 @@ fn start_proxy(
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
         inherited,
+        access_log,
         ..baton_proxy::Settings::default()
     });
     started.map_err(|error| CliError::Other(error.to_string()))
@@ -206,7 +241,7 @@ struct Daemon {
     source: Source,
     settings: Settings,
     proxy: Arc<Proxy>,
-    embedded: Arc<Embedded>,
+    carrier: Carrier,
     router: Arc<Succession>,
     /// What the router's figures are counted in.
     session: Option<String>,
@@ -214,6 +249,10 @@ struct Daemon {
     before: Vec<u32>,
     lock: Option<Lock>,
     socket: Option<Socket>,
+    sides: Sides,
+    writer: Option<access_log::Writer>,
+    /// Deploys by outcome, since the process began.
+    deploys: Arc<Deploys>,
     /// Where to write the log, once this process is the daemon.
     log: Option<Log>,
     upgrades: Upgrades,
@@ -230,8 +269,8 @@ enum Over {
 impl Daemon {
     async fn new(source: Source, settings: Settings, start: Start) -> Result<Daemon, CliError> {
         let signals = Signals::new()?;
-        let embedded = Arc::new(Embedded::new(Arc::clone(&start.proxy)));
-        let own = Arc::clone(&embedded) as Arc<dyn Router>;
+        let carrier = Carrier::start(&settings.router, &start.proxy)?;
+        let own = carrier.router();
         let (router, session, log, before) = match start.before {
             None => (Succession::first(own), None, None, Vec::new()),
             Some(before) => {
@@ -245,12 +284,15 @@ impl Daemon {
             source,
             settings,
             proxy: start.proxy,
-            embedded,
+            carrier,
             router: Arc::new(router),
             session,
             before,
             lock: Some(start.lock),
             socket: start.socket,
+            sides: start.sides,
+            writer: start.writer,
+            deploys: Arc::default(),
             log,
             upgrades,
             requests,
@@ -298,7 +340,8 @@ impl Daemon {
 
     async fn stop(mut self) -> Result<(), CliError> {
         tracing::info!("stopping: requests in flight may end, instances keep running");
-        ending::now(&self.proxy, &self.embedded, &mut self.signals).await;
+        ending::now(&self.proxy, self.carrier.embedded(), &mut self.signals).await;
+        self.last_lines();
         Ok(())
     }
 
@@ -307,12 +350,20 @@ impl Daemon {
         let first = self.log.is_none() && self.session.is_none();
         // Where an older process serves meanwhile nobody waits.
         let in_time = first.then(|| tokio::spawn(open_in_time(Arc::clone(&self.proxy))));
-        let reign = Reign::begin(
-            self.settings.data.clone(),
-            Arc::clone(&self.router) as _,
-            self.session.clone(),
-            self.before.clone(),
-        );
+        // Before anything is published: what is kept is served from the first handshake on.
+        let acme = self.acme()?;
+        let team = Arc::new(Team::default());
+        let reign = Reign::begin(Parts {
+            data: self.settings.data.clone(),
+            router: Arc::clone(&self.router) as _,
+            session: self.session.clone(),
+            before: self.before.clone(),
+            certificates: acme.clone().map(|acme| acme as _),
+            listeners: vec![
+                Arc::clone(&self.deploys) as Arc<dyn Listener>,
+                Arc::clone(&team) as _,
+            ],
+        });
         let reign = reign.await;
         if let Some(in_time) = in_time {
             in_time.abort();
@@ -337,10 +388,51 @@ impl Daemon {
             self.info(),
             self.upgrades.clone(),
         );
+        if let Some(acme) = acme {
+            reign.runtime().spawn(acme.keep());
+        }
+        self.answer_beside(&reign, &api, team)?;
         reign.answer(&socket, api)?;
         self.socket = Some(socket);
         self.announce();
         Ok(reign)
+    }
+
+    fn acme(&self) -> Result<Option<Arc<Acme>>, CliError> {
+        let (Some(acme), Some(router)) = (self.settings.acme.clone(), self.carrier.embedded())
+        else {
+            return Ok(None);
+        };
+        Acme::open(acme, &self.settings.data, &self.proxy, router).map(Some)
+    }
+
+    /// Metrics, and the status page with the API over TCP.
+    fn answer_beside(&self, reign: &Reign, api: &Api, team: Arc<Team>) -> Result<(), CliError> {
+        let _entered = reign.runtime().enter();
+        if let Some(router) = self.carrier.embedded() {
+            for listener in self.sides.metrics()? {
+                let log = self.writer.as_ref().map(access_log::Writer::counts);
+                let sources = metrics::Sources {
+                    control: Arc::clone(&reign.control),
+                    router: Arc::clone(router),
+                    deploys: Arc::clone(&self.deploys),
+                    team: Arc::clone(&team),
+                    log: log.unwrap_or_default(),
+                };
+                tokio::spawn(metrics::serve(listener, sources));
+            }
+        }
+        let names = Names::new(&self.settings.dashboard.names);
+        let router = api.clone().on_network(names);
+        dashboard::serve(self.sides.dashboard()?, self.sides.tls.as_ref(), &router);
+        Ok(())
+    }
+
+    /// Of the access log.
+    fn last_lines(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.finish();
+        }
     }
 
     async fn until_over(&mut self, reign: &mut Reign) -> Over {
@@ -350,7 +442,13 @@ impl Daemon {
                     Asked::Stop => return Over::Stop,
                     Asked::Reload => {
                         tell(&reloading());
-                        reload::all(&self.source, &mut self.settings, &self.proxy, &self.embedded).await;
+                        reload::all(&self.source, &mut self.settings, &self.proxy, &self.carrier).await;
+                        if let Some(writer) = &self.writer {
+                            writer.reopen();
+                        }
+                        if let Some(tls) = &self.sides.tls {
+                            tls.reload();
+                        }
                         tell(&[NotifyState::Ready]);
                     }
                 },
@@ -411,6 +509,7 @@ impl Daemon {
             },
             socket: socket.descriptor(),
         }));
+        all.extend(self.sides.offered());
         all
     }
 
@@ -446,6 +545,7 @@ impl Daemon {
                 if let Some(socket) = self.socket.take() {
                     socket.give_away();
                 }
+                self.sides = Sides::default();
                 handover::state::forget(kept);
                 tracing::info!(
                     pid = candidate.pid(),
@@ -476,6 +576,7 @@ impl Daemon {
         };
         tokio::select! {
             () = finished => {
+                self.last_lines();
                 successor.last_word().await;
                 tracing::info!("all that this process had has ended");
                 return Ok(());
@@ -488,7 +589,8 @@ impl Daemon {
             }
             () = stopped(&mut self.signals) => {}
         }
-        ending::now(&self.proxy, &self.embedded, &mut self.signals).await;
+        ending::now(&self.proxy, self.carrier.embedded(), &mut self.signals).await;
+        self.last_lines();
         successor.last_word().await;
         Ok(())
     }
@@ -499,6 +601,7 @@ impl Daemon {
             pid: std::process::id(),
             http: self.proxy.http_addrs().to_vec(),
             https: self.proxy.https_addrs().to_vec(),
+            dashboard: self.sides.dashboard_addresses(),
             upgrade_failed: None,
         }
     }
@@ -511,6 +614,7 @@ impl Daemon {
         tracing::info!(
             http = list(self.proxy.http_addrs()),
             https = list(self.proxy.https_addrs()),
+            dashboard = list(&self.sides.dashboard_addresses()),
             socket = %self.settings.socket.display(),
             data = %self.settings.data.display(),
             version = env!("CARGO_PKG_VERSION"),

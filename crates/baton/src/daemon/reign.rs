@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_deploy::ControlPlane;
+use baton_deploy::certificates::Certificates;
 use baton_deploy::router::Router;
+use baton_deploy::telling::Listener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +29,20 @@ const ANSWERS: Duration = Duration::from_millis(500);
 /// How long it may take to write down what is known, and to close the database.
 const CLOSES: Duration = Duration::from_secs(10);
 
+/// What a reign begins with.
+#[derive(Debug)]
+pub struct Parts {
+    pub data: PathBuf,
+    pub router: Arc<dyn Router>,
+    /// Whose figures the router goes on counting.
+    pub session: Option<String>,
+    /// Processes that this one has taken over from.
+    pub before: Vec<u32>,
+    pub certificates: Option<Arc<dyn Certificates>>,
+    /// Told what deploys come to.
+    pub listeners: Vec<Arc<dyn Listener>>,
+}
+
 /// From opening the state to closing it.
 #[derive(Debug)]
 pub struct Reign {
@@ -40,12 +56,7 @@ impl Reign {
     ///
     /// # Errors
     /// The database or the folder of the process engine cannot be used.
-    pub async fn begin(
-        data: PathBuf,
-        router: Arc<dyn Router>,
-        session: Option<String>,
-        before: Vec<u32>,
-    ) -> Result<Reign, CliError> {
+    pub async fn begin(parts: Parts) -> Result<Reign, CliError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("baton-control")
@@ -54,14 +65,15 @@ impl Reign {
             .map_err(|error| CliError::other("cannot start a runtime", error))?;
         // The engines have tasks of their own, which have to end with it.
         let opened = runtime.spawn(async move {
-            let engines = engines::all(&data, &before).map_err(|error| error.to_string())?;
+            let engines = engines::all(&parts.data, &parts.before);
             let settings = baton_deploy::control::Settings {
-                data,
-                engines,
-                router,
-                session,
+                data: parts.data,
+                engines: engines.map_err(|error| error.to_string())?,
+                router: parts.router,
+                session: parts.session,
+                certificates: parts.certificates,
             };
-            let opened = ControlPlane::open(settings).await;
+            let opened = ControlPlane::open_heard(settings, parts.listeners).await;
             opened.map_err(|error| error.to_string())
         });
         let failed = match opened.await {
@@ -79,6 +91,11 @@ impl Reign {
         Err(CliError::Other(failed))
     }
 
+    /// Where what the daemon does beside it belongs, so that it ends with it.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Answers commands from now on.
     ///
     /// # Errors
@@ -88,7 +105,9 @@ impl Reign {
         let listener = socket
             .listener()
             .map_err(|error| CliError::other("control socket", error))?;
-        let service = api.router().into_make_service_with_connect_info::<Peer>();
+        let service = api
+            .on_socket()
+            .into_make_service_with_connect_info::<Peer>();
         let (end, mut ended) = watch::channel(false);
         let until = async move {
             // Without the sender it is over as well.

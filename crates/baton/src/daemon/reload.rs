@@ -1,9 +1,9 @@
 //! SIGHUP: certificates and settings are read again.
 
-use baton_deploy::router::Embedded;
 use baton_proxy::Proxy;
 
 use super::Source;
+use super::router::Carrier;
 use super::settings::Settings;
 
 /// What can change in a daemon that runs does: certificates, `trusted-proxy`, `log`. What cannot is said
@@ -12,12 +12,9 @@ pub(super) async fn all(
     source: &Source,
     settings: &mut Settings,
     proxy: &Proxy,
-    router: &Embedded,
+    carrier: &Carrier,
 ) {
-    match router.reload_certificates().await {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!(%error, "certificates stay as they were"),
-    }
+    carrier.reload().await;
     let new = match source.resolve() {
         Ok(new) => new,
         Err(error) => return tracing::error!(%error, "settings stay as they were"),
@@ -50,6 +47,11 @@ fn unchangeable(now: &Settings, new: &Settings) -> Vec<&'static str> {
         ("workers", now.workers != new.workers),
         ("data", now.data != new.data),
         ("socket", now.socket != new.socket),
+        ("router", now.router != new.router),
+        ("metrics", now.metrics != new.metrics),
+        ("access-log", now.access_log != new.access_log),
+        ("dashboard", now.dashboard != new.dashboard),
+        ("acme", now.acme != new.acme),
     ];
     let changed = all.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(name, _)| name).collect()

@@ -1,13 +1,18 @@
 //! What the daemon is started with: flag, then environment, then file, then default.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use baton_deploy::router::NginxSettings;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+use super::dashboard;
+use crate::access_log;
+use crate::acme::settings::{AcmeSettings, DEFAULT_DIRECTORY};
 use crate::error::CliError;
 
 /// Read when no other is named.
@@ -16,7 +21,7 @@ const CONFIG: &str = "/etc/baton/baton.toml";
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
 
 /// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 22] = [
     "http",
     "https",
     "data",
@@ -24,9 +29,21 @@ const KEYS: [&str; 10] = [
     "workers",
     "log",
     "trusted-proxy",
+    "metrics",
+    "access-log",
+    "access-log-file",
     "router",
+    "nginx-include",
+    "nginx-command",
+    "nginx-reload",
+    "nginx-check",
     "dashboard",
+    "dashboard-cert",
+    "dashboard-key",
+    "dashboard-host",
     "acme-email",
+    "acme-directory",
+    "acme-ca",
 ];
 
 /// What was typed, in flags and environment or in the file; not yet checked.
@@ -43,9 +60,23 @@ pub struct Typed {
     pub log: Option<String>,
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
+    pub metrics: Option<String>,
+    pub access_log: Option<String>,
+    pub access_log_file: Option<PathBuf>,
     pub router: Option<String>,
-    pub dashboard: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard: Option<Vec<String>>,
+    pub dashboard_cert: Option<PathBuf>,
+    pub dashboard_key: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub dashboard_host: Option<Vec<String>>,
+    pub nginx_include: Option<PathBuf>,
+    pub nginx_command: Option<String>,
+    pub nginx_reload: Option<String>,
+    pub nginx_check: Option<String>,
     pub acme_email: Option<String>,
+    pub acme_directory: Option<String>,
+    pub acme_ca: Option<PathBuf>,
 }
 
 /// What it means.
@@ -59,6 +90,22 @@ pub struct Settings {
     /// Directives of the log; None: the default.
     pub log: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
+    /// None: no certificates are got.
+    pub acme: Option<AcmeSettings>,
+    /// Where Prometheus is answered. None: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// None: no access log.
+    pub access_log: Option<access_log::Wanted>,
+    pub dashboard: dashboard::Settings,
+    pub router: RouterChoice,
+}
+
+/// What carries traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouterChoice {
+    Embedded,
+    /// Baton listens nowhere.
+    Nginx(NginxSettings),
 }
 
 /// What the defaults depend on.
@@ -186,14 +233,29 @@ fn merge(typed: Typed, file: Typed) -> Typed {
         workers: typed.workers.or(file.workers),
         log: typed.log.or(file.log),
         trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
+        metrics: typed.metrics.or(file.metrics),
+        access_log: typed.access_log.or(file.access_log),
+        access_log_file: typed.access_log_file.or(file.access_log_file),
         router: typed.router.or(file.router),
+        nginx_include: typed.nginx_include.or(file.nginx_include),
+        nginx_command: typed.nginx_command.or(file.nginx_command),
+        nginx_reload: typed.nginx_reload.or(file.nginx_reload),
+        nginx_check: typed.nginx_check.or(file.nginx_check),
         dashboard: typed.dashboard.or(file.dashboard),
+        dashboard_cert: typed.dashboard_cert.or(file.dashboard_cert),
+        dashboard_key: typed.dashboard_key.or(file.dashboard_key),
+        dashboard_host: typed.dashboard_host.or(file.dashboard_host),
         acme_email: typed.acme_email.or(file.acme_email),
+        acme_directory: typed.acme_directory.or(file.acme_directory),
+        acme_ca: typed.acme_ca.or(file.acme_ca),
     }
 }
 
 fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
-    refuse_later(&typed)?;
+    let router = router(&typed)?;
+    if let RouterChoice::Nginx(_) = router {
+        return behind_nginx(typed, machine, router);
+    }
     let (http_port, https_port) = if machine.root {
         (80, 443)
     } else {
@@ -202,12 +264,12 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
     // Naming a place for plain traffic only is what one does behind another server that has port
     // 443 itself.
     let named = typed.http.is_some();
-    let http = match typed.http {
-        Some(list) => addresses("http", &list)?,
+    let http = match &typed.http {
+        Some(list) => addresses("http", list)?,
         None => vec![machine.any(http_port)],
     };
-    let https = match typed.https {
-        Some(list) => addresses("https", &list)?,
+    let https = match &typed.https {
+        Some(list) => addresses("https", list)?,
         None if named => Vec::new(),
         None => vec![machine.any(https_port)],
     };
@@ -216,13 +278,15 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             "neither --http nor --https names an address: there is nothing to listen on".into(),
         ));
     }
-    let homeless = |what: &str| {
-        CliError::Usage(format!(
-            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
-        ))
-    };
+    let acme = acme(
+        typed.acme_email.clone(),
+        typed.acme_directory.clone(),
+        typed.acme_ca.clone(),
+        &https,
+    )?;
     let trusted = typed
         .trusted_proxy
+        .clone()
         .unwrap_or_else(|| vec!["127.0.0.0/8".into(), "::1/128".into()]);
     let workers = typed.workers.unwrap_or(machine.cores);
     if workers == 0 {
@@ -230,20 +294,25 @@ fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
             "--workers 0: the proxy needs one thread at least".into(),
         ));
     }
+    let (data, socket) = folders(&typed, machine)?;
     Ok(Settings {
         http,
         https,
-        data: match typed.data.or_else(|| machine.data()) {
-            Some(data) => absolute(data)?,
-            None => return Err(homeless("data")),
-        },
-        socket: match typed.socket.or_else(|| machine.socket()) {
-            Some(socket) => absolute(socket)?,
-            None => return Err(homeless("socket")),
-        },
+        data,
+        socket,
         workers,
-        log: log(typed.log)?,
+        log: log(typed.log.clone())?,
         trusted_proxies: networks(&trusted)?,
+        acme,
+        access_log: access_log(typed.access_log.as_deref(), typed.access_log_file.clone())?,
+        metrics: match &typed.metrics {
+            Some(text) => addresses("metrics", std::slice::from_ref(text))?
+                .first()
+                .copied(),
+            None => None,
+        },
+        dashboard: dashboard(&typed)?,
+        router,
     })
 }
 
@@ -258,24 +327,180 @@ fn log(directives: Option<String>) -> Result<Option<String>, CliError> {
     Ok(directives)
 }
 
-/// What the design knows and this version does not build.
-fn refuse_later(typed: &Typed) -> Result<(), CliError> {
-    match typed.router.as_deref() {
-        None | Some("embedded") => {}
-        Some("nginx") => return Err(CliError::NotYet("--router nginx".into())),
+/// Certificates are got where someone can be told of them, and served where there is TLS.
+fn acme(
+    email: Option<String>,
+    directory: Option<String>,
+    ca: Option<PathBuf>,
+    https: &[SocketAddr],
+) -> Result<Option<AcmeSettings>, CliError> {
+    let Some(email) = email else {
+        if directory.is_some() || ca.is_some() {
+            return Err(CliError::Usage(
+                "--acme-directory and --acme-ca say whom to ask for certificates; --acme-email ADDRESS says that they are wanted".into(),
+            ));
+        }
+        return Ok(None);
+    };
+    if !email.contains('@') || email.contains(char::is_whitespace) {
+        return Err(CliError::Usage(format!(
+            "--acme-email: expected an address such as ops@example.com, found {email:?}"
+        )));
+    }
+    if https.is_empty() {
+        return Err(CliError::Usage(
+            "--acme-email: certificates are of no use without an HTTPS listener; add --https 0.0.0.0:443".into(),
+        ));
+    }
+    let directory = directory.unwrap_or_else(|| DEFAULT_DIRECTORY.to_owned());
+    if !directory.starts_with("https://") {
+        return Err(CliError::Usage(format!(
+            "--acme-directory: expected the https:// URL of an ACME directory, found {directory:?}"
+        )));
+    }
+    Ok(Some(AcmeSettings {
+        email,
+        directory,
+        ca: ca.map(absolute).transpose()?,
+    }))
+}
+
+/// `off`, `on`, or `sampled:N`; a file alone means `on`.
+fn access_log(
+    said: Option<&str>,
+    file: Option<PathBuf>,
+) -> Result<Option<access_log::Wanted>, CliError> {
+    let said = said.unwrap_or(if file.is_some() { "on" } else { "off" });
+    let every = match said.strip_prefix("sampled:") {
+        Some(number) => number.parse().ok(),
+        None if said == "off" => return Ok(None),
+        None => (said == "on").then_some(NonZeroU32::MIN),
+    };
+    let every = every.ok_or_else(|| {
+        CliError::Usage(format!(
+            "--access-log: expected off, on, or sampled:N for one line in N requests; found {said:?}"
+        ))
+    })?;
+    let file = file.map(absolute).transpose()?;
+    Ok(Some(access_log::Wanted { every, file }))
+}
+
+fn dashboard(typed: &Typed) -> Result<dashboard::Settings, CliError> {
+    dashboard::Settings::new(
+        addresses("dashboard", typed.dashboard.as_deref().unwrap_or_default())?,
+        (typed.dashboard_cert.clone(), typed.dashboard_key.clone()),
+        typed.dashboard_host.clone().unwrap_or_default(),
+    )
+}
+
+fn folders(typed: &Typed, machine: &Machine) -> Result<(PathBuf, PathBuf), CliError> {
+    let homeless = |what: &str| {
+        CliError::Usage(format!(
+            "no default for --{what}: neither HOME nor XDG_DATA_HOME is set; say --{what} PATH"
+        ))
+    };
+    let data = typed.data.clone().or_else(|| machine.data());
+    let socket = typed.socket.clone().or_else(|| machine.socket());
+    Ok((
+        absolute(data.ok_or_else(|| homeless("data"))?)?,
+        absolute(socket.ok_or_else(|| homeless("socket"))?)?,
+    ))
+}
+
+/// Nginx listens, and Baton's own proxy nowhere.
+fn behind_nginx(
+    typed: Typed,
+    machine: &Machine,
+    router: RouterChoice,
+) -> Result<Settings, CliError> {
+    let off = |list: &Option<Vec<String>>| {
+        list.as_ref()
+            .is_none_or(|list| list.iter().all(|word| word == "off"))
+    };
+    let proxied = [
+        ("http", off(&typed.http)),
+        ("https", off(&typed.https)),
+        ("workers", typed.workers.is_none()),
+        ("trusted-proxy", typed.trusted_proxy.is_none()),
+        ("metrics", typed.metrics.is_none()),
+        ("access-log", typed.access_log.is_none()),
+        ("access-log-file", typed.access_log_file.is_none()),
+        ("acme-email", typed.acme_email.is_none()),
+        ("acme-directory", typed.acme_directory.is_none()),
+        ("acme-ca", typed.acme_ca.is_none()),
+    ];
+    if let Some((flag, _)) = proxied.into_iter().find(|(_, off)| !off) {
+        return Err(CliError::Usage(format!(
+            "--{flag} with --router nginx: nginx listens and forwards, Baton does not; take --{flag} out, or use --router embedded"
+        )));
+    }
+    let (data, socket) = folders(&typed, machine)?;
+    Ok(Settings {
+        http: Vec::new(),
+        https: Vec::new(),
+        data,
+        socket,
+        workers: 1,
+        log: log(typed.log.clone())?,
+        trusted_proxies: Vec::new(),
+        acme: None,
+        metrics: None,
+        access_log: None,
+        dashboard: dashboard(&typed)?,
+        router,
+    })
+}
+
+fn router(typed: &Typed) -> Result<RouterChoice, CliError> {
+    let embedded = match typed.router.as_deref() {
+        None | Some("embedded") => true,
+        Some("nginx") => false,
         Some(other) => {
             return Err(CliError::Usage(format!(
-                "--router {other}: expected embedded"
+                "--router {other}: expected embedded or nginx"
             )));
         }
+    };
+    if embedded {
+        let named = [
+            ("nginx-include", typed.nginx_include.is_some()),
+            ("nginx-command", typed.nginx_command.is_some()),
+            ("nginx-reload", typed.nginx_reload.is_some()),
+            ("nginx-check", typed.nginx_check.is_some()),
+        ];
+        return match named.into_iter().find(|(_, named)| *named) {
+            Some((flag, _)) => Err(CliError::Usage(format!(
+                "--{flag} is for --router nginx, and --router is embedded"
+            ))),
+            None => Ok(RouterChoice::Embedded),
+        };
     }
-    if typed.dashboard.is_some() {
-        return Err(CliError::NotYet("--dashboard".into()));
-    }
-    if typed.acme_email.is_some() {
-        return Err(CliError::NotYet("--acme-email".into()));
-    }
-    Ok(())
+    let words = |flag: &str, text: &str| {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Err(CliError::Usage(format!("--{flag}: expected a command")));
+        }
+        Ok(words)
+    };
+    let include = typed.nginx_include.clone();
+    let check = typed.nginx_check.as_deref().unwrap_or("127.0.0.1:7079");
+    Ok(RouterChoice::Nginx(NginxSettings {
+        include: absolute(include.unwrap_or_else(|| "/etc/nginx/conf.d/baton.conf".into()))?,
+        command: words(
+            "nginx-command",
+            typed.nginx_command.as_deref().unwrap_or("nginx"),
+        )?,
+        reload: typed
+            .nginx_reload
+            .as_deref()
+            .map(|text| words("nginx-reload", text))
+            .transpose()?,
+        check: check.parse().map_err(|_| {
+            CliError::Usage(format!(
+                "--nginx-check: expected an address of this machine such as 127.0.0.1:7079, found {check:?}"
+            ))
+        })?,
+    }))
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, CliError> {
@@ -372,6 +597,24 @@ mod tests {
     }
 
     #[test]
+    fn behind_nginx_baton_listens_nowhere() {
+        let typed = Typed {
+            router: Some("nginx".into()),
+            nginx_command: Some("docker exec web nginx".into()),
+            ..Typed::default()
+        };
+        let settings = check(typed, &root()).unwrap();
+        assert_eq!((settings.http, settings.https), (Vec::new(), Vec::new()));
+        let RouterChoice::Nginx(nginx) = settings.router else {
+            panic!("nginx was asked for");
+        };
+        assert_eq!(nginx.include, Path::new("/etc/nginx/conf.d/baton.conf"));
+        assert_eq!(nginx.command, ["docker", "exec", "web", "nginx"]);
+        assert_eq!(nginx.reload, None);
+        assert_eq!(nginx.check, "127.0.0.1:7079".parse().unwrap());
+    }
+
+    #[test]
     fn naming_a_plain_address_alone_leaves_port_443_to_others() {
         let typed = Typed {
             http: list("127.0.0.1:7080"),
@@ -406,10 +649,27 @@ mod tests {
             @r#"--http: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "80""#);
         insta::assert_snapshot!(message(Typed { trusted_proxy: list("lan"), ..Typed::default() }),
             @r#"--trusted-proxy: expected a network such as 10.0.0.0/8, found "lan""#);
-        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), ..Typed::default() }),
-            @"--router nginx: not supported yet");
-        insta::assert_snapshot!(message(Typed { dashboard: Some("127.0.0.1:7070".into()), ..Typed::default() }),
-            @"--dashboard: not supported yet");
+        insta::assert_snapshot!(message(Typed { acme_email: Some("ops".into()), ..Typed::default() }),
+            @r#"--acme-email: expected an address such as ops@example.com, found "ops""#);
+        insta::assert_snapshot!(message(Typed { acme_ca: Some("ca.pem".into()), ..Typed::default() }),
+            @"--acme-directory and --acme-ca say whom to ask for certificates; --acme-email ADDRESS says that they are wanted");
+        insta::assert_snapshot!(message(Typed { acme_email: Some("ops@example.com".into()), http: list("127.0.0.1:80"), ..Typed::default() }),
+            @"--acme-email: certificates are of no use without an HTTPS listener; add --https 0.0.0.0:443");
+        insta::assert_snapshot!(message(Typed { access_log: Some("sampled:0".into()), ..Typed::default() }),
+            @r#"--access-log: expected off, on, or sampled:N for one line in N requests; found "sampled:0""#);
+        insta::assert_snapshot!(message(Typed { metrics: Some("9180".into()), ..Typed::default() }),
+            @r#"--metrics: expected an address such as 0.0.0.0:80 or [::]:80, or off; found "9180""#);
+        insta::assert_snapshot!(message(Typed { dashboard: list("0.0.0.0:7070"), ..Typed::default() }),
+            @r"
+        --dashboard 0.0.0.0:7070: without TLS everybody on the way could read the tokens
+          give a certificate with --dashboard-cert and --dashboard-key, or listen on 127.0.0.1 and reach it through a tunnel or another server
+        ");
+        insta::assert_snapshot!(message(Typed { router: Some("haproxy".into()), ..Typed::default() }),
+            @"--router haproxy: expected embedded or nginx");
+        insta::assert_snapshot!(message(Typed { router: Some("nginx".into()), http: list("[::]:80"), ..Typed::default() }),
+            @"--http with --router nginx: nginx listens and forwards, Baton does not; take --http out, or use --router embedded");
+        insta::assert_snapshot!(message(Typed { nginx_reload: Some("systemctl reload nginx".into()), ..Typed::default() }),
+            @"--nginx-reload is for --router nginx, and --router is embedded");
         let off = Typed {
             http: list("off"),
             https: list("off"),
@@ -419,7 +679,7 @@ mod tests {
             @"neither --http nor --https names an address: there is nothing to listen on");
         let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
         insta::assert_snapshot!(unknown.to_string(),
-            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, log, trusted-proxy, router, dashboard, acme-email)"#);
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, log, trusted-proxy, metrics, access-log, access-log-file, router, nginx-include, nginx-command, nginx-reload, nginx-check, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email, acme-directory, acme-ca)"#);
         assert_eq!(unknown.exit_code(), 2);
     }
 

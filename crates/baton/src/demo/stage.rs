@@ -187,7 +187,8 @@ impl Stage {
         }
         command
             .current_dir(&self.folder)
-            .env("BATON_SOCKET", self.socket());
+            .env("BATON_SOCKET", self.socket())
+            .env_remove("BATON_HOST");
         command
     }
 

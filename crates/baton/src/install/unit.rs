@@ -39,6 +39,8 @@ OOMScoreAdjust=-900
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_RESOURCE CAP_SYS_NICE CAP_SYS_PTRACE
 NoNewPrivileges=yes
 ProtectSystem=full
+# For the file of `--router nginx`.
+ReadWritePaths=-/etc/nginx/conf.d
 ProtectClock=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes

@@ -2,6 +2,7 @@
 
 use baton_deploy::control::Event;
 use baton_deploy::receipt::Receipt;
+use baton_deploy::token::TokenInfo;
 use baton_engine::LogLine;
 use time::OffsetDateTime;
 
@@ -45,6 +46,37 @@ pub fn releases(releases: &[ReleaseSummary], now: OffsetDateTime, paint: Paint) 
 fn short_id(id: &str) -> &str {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
     digits.get(..12).unwrap_or(digits)
+}
+
+/// The table of `baton token list`.
+#[must_use]
+pub fn tokens(tokens: &[TokenInfo], paint: Paint) -> String {
+    if tokens.is_empty() {
+        return "no token yet; `baton token create --scope read` makes one".to_owned();
+    }
+    let mut table = Table::new(&[
+        "NUMBER",
+        "NAME",
+        "SCOPE",
+        "MADE (UTC)",
+        "EXPIRES",
+        "LAST USED",
+    ]);
+    for token in tokens {
+        let at = |at: Option<OffsetDateTime>| at.map_or("never".to_owned(), moment);
+        table.row(vec![
+            token.id.to_string(),
+            paint.bold(&token.name),
+            token.scope.to_string(),
+            moment(token.created_at),
+            match token.has_expired() {
+                true => paint.red("expired"),
+                false => at(token.expires_at),
+            },
+            at(token.last_used_at),
+        ]);
+    }
+    table.render()
 }
 
 /// The table of `baton receipts`.

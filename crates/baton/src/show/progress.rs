@@ -26,7 +26,7 @@ pub struct View {
     /// shown twice.
     seen: BTreeSet<String>,
     replay: bool,
-    /// When a line about a canary was written last, and what it waited for.
+    /// When a line about a canary was written last, and why it waited.
     canary_told: Option<(Instant, Option<String>)>,
 }
 
@@ -142,13 +142,14 @@ impl View {
         if let Some(live) = &mut self.live {
             return live.note(StepName::Canary, &text);
         }
+        let why = canary.waits_for.as_deref().map(without_figures);
         let due = self
             .canary_told
             .as_ref()
-            .is_none_or(|(at, waits)| at.elapsed() >= CANARY_EVERY || *waits != canary.waits_for);
+            .is_none_or(|(at, told)| at.elapsed() >= CANARY_EVERY || *told != why);
         if due {
             self.remark(&format!("    canary: {text}"));
-            self.canary_told = Some((Instant::now(), canary.waits_for.clone()));
+            self.canary_told = Some((Instant::now(), why));
         }
     }
 
@@ -208,6 +209,11 @@ pub fn verdict(outcome: &Outcome, paint: Paint) -> String {
 
 fn line(mark: &str, step: StepName, text: &str) -> String {
     format!("  {mark} {:<15} {text}", step.as_str())
+}
+
+/// The same reason to wait with other figures is no news.
+fn without_figures(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// A line without the times in it: what a stream that starts over says again.
@@ -325,6 +331,15 @@ mod tests {
         let other = r#"{"event":"step_succeeded","step":"switch","ms":12}"#;
         assert_eq!(identity(first), identity(again));
         assert_ne!(identity(first), identity(other));
+    }
+
+    #[test]
+    fn a_canary_that_waits_for_the_same_has_the_same_reason() {
+        let reason = |text| without_figures(text);
+        let waits = "2 of 300 requests came in 120 s; `baton canary resume` goes on all the same";
+        let later = "17 of 300 requests came in 120 s; `baton canary resume` goes on all the same";
+        assert_eq!(reason(waits), reason(later));
+        assert_ne!(reason(waits), reason("held by hand"));
     }
 
     #[test]

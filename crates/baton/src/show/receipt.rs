@@ -18,6 +18,9 @@ pub fn render(receipt: &Receipt, paint: Paint) -> String {
         ("in flight", in_flight(receipt)),
         ("took", took(receipt)),
     ];
+    if !receipt.counted {
+        rows.retain(|(label, _)| *label != "held");
+    }
     if let Some(reason) = &receipt.reason {
         rows.insert(2, ("why", reason.clone()));
     }
@@ -56,6 +59,9 @@ fn release(receipt: &Receipt, paint: Paint) -> String {
 }
 
 fn requests(receipt: &Receipt, paint: Paint) -> String {
+    if !receipt.counted {
+        return "counted by nginx, which carried them".to_owned();
+    }
     let failed = format!("{} failed", count(receipt.failed));
     let failed = if receipt.failed == 0 {
         paint.green(&failed)
@@ -197,6 +203,7 @@ pub(crate) mod tests {
             started_at: OffsetDateTime::UNIX_EPOCH,
             ended_at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(95),
             by: Some("octocat (as deploy)".into()),
+            counted: true,
             requests: 48_213,
             failed: 0,
             held: 2,
@@ -275,6 +282,21 @@ pub(crate) mod tests {
           streams    green: 77 events forwarded
           messages   12 moved to the new color (2 of them given to the old one before), 4 pending since before and left alone
         ");
+    }
+
+    #[test]
+    fn what_nobody_counted_is_no_zero() {
+        let receipt = Receipt {
+            counted: false,
+            requests: 0,
+            ..example()
+        };
+        let text = render(&receipt, Paint::NONE);
+        assert!(
+            text.contains("requests   counted by nginx, which carried them"),
+            "{text}"
+        );
+        assert!(!text.contains("held"), "{text}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The table of `baton status`.
 
 use baton_compose::Color;
+use baton_deploy::certificates::CertificateStatus;
 use baton_deploy::slots::SlotRole;
 use baton_deploy::status::{AppStatus, ColorStatus, Status};
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::Paint;
 use super::table::Table;
@@ -134,6 +137,11 @@ fn remarks(app: &AppStatus, paint: Paint) -> Vec<String> {
             ));
         }
     }
+    remarks.extend(
+        app.certificates
+            .iter()
+            .map(|one| certificate(app, one, paint)),
+    );
     for warning in &app.warnings {
         remarks.push(format!(
             "{}: {} {warning}",
@@ -142,6 +150,34 @@ fn remarks(app: &AppStatus, paint: Paint) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// Until when, or why there is none.
+fn certificate(app: &AppStatus, one: &CertificateStatus, paint: Paint) -> String {
+    let held = match one.not_after {
+        Some(until) => format!("certificate for {} until {}", one.host, when(until)),
+        None => format!("{} for {}", paint.red("no certificate"), one.host),
+    };
+    let next = one.next_renewal.map(when);
+    match (&one.error, next) {
+        (Some(error), Some(next)) => format!(
+            "{}: {held}; {} {error}; tried again at {next}",
+            app.name,
+            paint.yellow("warning:")
+        ),
+        (Some(error), None) => {
+            format!("{}: {held}; {} {error}", app.name, paint.yellow("warning:"))
+        }
+        (None, Some(next)) => format!("{}: {held}, renewed at {next}", app.name),
+        (None, None) => format!("{}: {held}", app.name),
+    }
+}
+
+/// `2026-12-01 10:00 UTC`.
+fn when(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    at.format(format).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]
@@ -191,6 +227,7 @@ mod tests {
             deploy: None,
             colors: Colors { blue, green },
             hosts: vec!["api.example.com".into()],
+            certificates: vec![],
             paused: false,
             maintenance: false,
             warnings: vec![],
@@ -220,6 +257,21 @@ mod tests {
         );
         mail.paused = true;
         mail.hosts = vec![];
+        let at = time::macros::datetime!(2026-12-01 10:00 UTC);
+        mail.certificates = vec![
+            CertificateStatus {
+                host: "mail.example.com".into(),
+                not_after: Some(at),
+                next_renewal: Some(at - time::Duration::days(30)),
+                error: None,
+            },
+            CertificateStatus {
+                host: "www.example.com".into(),
+                not_after: None,
+                next_renewal: Some(at),
+                error: Some("HTTP-01: connection refused".into()),
+            },
+        ];
         mail.warnings = vec!["instance mail 1 was restarted 3 times".into()];
         let status = Status {
             apps: vec![shop, mail],
@@ -232,6 +284,8 @@ mod tests {
         shop: serves api.example.com
         shop: deploy 12 is at await_healthy (40 %)
         mail: paused, requests are held; `baton resume` lets them go on
+        mail: certificate for mail.example.com until 2026-12-01 10:00 UTC, renewed at 2026-11-01 10:00 UTC
+        mail: no certificate for www.example.com; warning: HTTP-01: connection refused; tried again at 2026-12-01 10:00 UTC
         mail: warning: instance mail 1 was restarted 3 times
         ");
     }

@@ -79,6 +79,8 @@ impl Said {
 pub(crate) struct Stage {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
+    /// More arguments of `baton serve`.
+    arguments: Vec<String>,
 }
 
 impl Stage {
@@ -90,7 +92,16 @@ impl Stage {
                 .tempdir()
                 .unwrap(),
             daemon: None,
+            arguments: Vec::new(),
         }
+    }
+
+    /// A daemon that answers, started with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Stage {
+        let mut stage = Stage::bare();
+        stage.arguments = arguments.iter().map(ToString::to_string).collect();
+        stage.start_daemon();
+        stage
     }
 
     /// A daemon that answers.
@@ -118,7 +129,8 @@ impl Stage {
         command
             .args(["serve", "--http", "127.0.0.1:0", "--config", "/dev/null"])
             .arg("--data")
-            .arg(self.folder().join("data"));
+            .arg(self.folder().join("data"))
+            .args(&self.arguments);
         command
     }
 
@@ -150,10 +162,38 @@ impl Stage {
 
     /// Where the daemon serves.
     pub(crate) fn address(&self) -> SocketAddr {
+        self.announced("http")
+    }
+
+    /// Where its page is.
+    pub(crate) fn dashboard(&self) -> SocketAddr {
+        self.announced("dashboard")
+    }
+
+    fn announced(&self, what: &str) -> SocketAddr {
         let log = self.log();
         let line = log.lines().rfind(|line| line.contains("ready")).unwrap();
-        let (_, rest) = line.split_once("http=\"").unwrap();
+        let (_, rest) = line.split_once(&format!(" {what}=\"")).unwrap();
         rest.split_once('"').unwrap().0.parse().unwrap()
+    }
+
+    /// A new token of this scope.
+    pub(crate) fn token(&self, scope: &str) -> String {
+        let said = self.ok(&["token", "create", "--scope", scope]);
+        said.out.trim().to_owned()
+    }
+
+    /// Runs a command in the app's folder against the page's address, as from another machine.
+    pub(crate) fn remote(&self, host: &str, token: &str, arguments: &[&str]) -> Said {
+        let output = command(self.folder())
+            .env_remove("BATON_SOCKET")
+            .env("BATON_HOST", host)
+            .env("BATON_TOKEN", token)
+            .env("BATON_CA", self.folder().join("ca.pem"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        Said::from(output)
     }
 
     /// Runs a command in the app's folder.

@@ -47,6 +47,13 @@ fn deploys(machine: &Machine, app: &mut App) {
     account.nobody_was_disconnected();
     account.colors_kept_apart();
     assert!(account.releases().len() >= 2, "{:?}", account.releases());
+
+    app.command_environment("VERSION", "4");
+    let staged = machine.baton(app, &["stage", "--json"]);
+    assert_eq!(staged.code, 0, "{staged}");
+    let (status, head, _) = machine.get("test.localhost", "/");
+    assert_eq!(status, 200, "{head}");
+    assert!(head.to_lowercase().contains("x-version: 4"), "{head}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::kit::machine::{PATIENCE, call};
-use crate::kit::{App, Engine, Machine, wait_for};
+use crate::kit::{App, Engine, Machine, Ran, wait_for};
 
 const CLIENTS: usize = 100;
 /// Each asks so often.
@@ -162,6 +162,40 @@ fn a_restart_of_the_daemon_parts_nobody_from_their_session(engine: Engine) {
     let status = machine.app_status(&app);
     let sessions = &status["colors"][&old]["instances"][0]["sessions"];
     assert_eq!(*sessions, of_r1.len(), "{status}");
+}
+
+/// What *watch* takes back keeps nobody, and ends although sessions have begun there.
+#[test]
+fn a_release_that_was_taken_back_does_not_stay_for_its_sessions() {
+    let machine = Machine::start();
+    let mut app = App::new(Engine::Process, "sessions-back");
+    app.policy("sessions", "{ cookie: JSESSIONID, keep: 30m }");
+    app.policy("watch", "10m");
+    machine.deploy(&app, &[]);
+    app.version("v2");
+    let command = machine
+        .app_command(&app, &["deploy", "--json"])
+        .spawn()
+        .unwrap();
+    wait_for("the new release to be watched", PATIENCE, || {
+        (machine.app_status(&app)["deploy"]["step"] == "watch").then_some(())
+    });
+    let session = login(&machine, &app, "somebody");
+    assert_eq!(me(machine.http, &session).1, "r2");
+    let new = machine.live(&app);
+    let cancelled = machine.baton(&app, &["cancel"]);
+    assert_eq!(cancelled.code, 0, "{cancelled}");
+    let ran = Ran::from(command.wait_with_output().unwrap());
+    assert_eq!(ran.code, 4, "{ran}");
+    wait_for("what was taken back to end", PATIENCE, || {
+        (machine.role(&app, &new) == "empty").then_some(())
+    });
+    assert_eq!(machine.answering_release(&app), "r1");
+    // What serves again leaves like any other: nobody is inside any more, and nobody is waited for.
+    let begun = Instant::now();
+    let removed = machine.baton(&app, &["remove", "--yes"]);
+    assert_eq!(removed.code, 0, "{removed}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "it was cut");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! One connection, plain or with TLS.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -21,6 +21,29 @@ pub(super) async fn connect(
     protocol: &[u8],
 ) -> io::Result<Box<dyn Io>> {
     let stream = TcpStream::connect(address).await?;
+    over(stream, host, authority, protocol).await
+}
+
+/// The same from an address of this machine's own (IPv4).
+pub(super) async fn connect_from(
+    from: IpAddr,
+    address: SocketAddr,
+    host: &str,
+    authority: Option<&str>,
+    protocol: &[u8],
+) -> io::Result<Box<dyn Io>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(address).await?;
+    over(stream, host, authority, protocol).await
+}
+
+async fn over(
+    stream: TcpStream,
+    host: &str,
+    authority: Option<&str>,
+    protocol: &[u8],
+) -> io::Result<Box<dyn Io>> {
     stream.set_nodelay(true)?;
     let Some(authority) = authority else {
         return Ok(Box::new(stream));

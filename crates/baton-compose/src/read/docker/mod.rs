@@ -97,6 +97,7 @@ pub(super) async fn read(
             .map(|(color, role, model)| (color, role, Rendering::Docker(model)))
             .collect(),
         notices: told.notices,
+        origin: None,
         app,
     })
 }

@@ -147,6 +147,7 @@ pub(super) fn read(options: &ReadOptions, located: &Located) -> Result<Project, 
         plain: Vec::new(),
         renderings,
         notices: told.notices,
+        origin: None,
         app,
     })
 }

@@ -123,9 +123,10 @@ impl Leaf for OverlapName {
     }
 }
 
-/// `off` or `{cert: FILE, key: FILE}`, as typed: paths not yet resolved.
+/// `auto`, `off` or `{cert: FILE, key: FILE}`, as typed: paths not yet resolved.
 #[derive(Debug)]
 pub(crate) enum TlsChoice {
+    Auto,
     Off,
     Files { cert: String, key: String },
 }
@@ -142,7 +143,7 @@ impl Leaf for TlsChoice {
         };
         json!({
             "anyOf": [
-                { "type": ["string", "boolean"], "enum": ["off", false] },
+                { "type": ["string", "boolean"], "enum": ["auto", "off", false] },
                 { "type": "object", "required": ["cert", "key"] },
             ],
             "additionalProperties": false,
@@ -158,7 +159,7 @@ impl Leaf for TlsChoice {
             // YAML 1.1 readers take a bare `off` for false.
             Value::Bool(false) => Ok(TlsChoice::Off),
             Value::String(text) if text == "off" => Ok(TlsChoice::Off),
-            Value::String(text) if text == "auto" => Err("auto: not supported yet".to_owned()),
+            Value::String(text) if text == "auto" => Ok(TlsChoice::Auto),
             Value::Object(map) => {
                 let file = |key: &str| match map.get(key) {
                     Some(value) => Text::read(value).map(|Text(file)| file),
@@ -169,7 +170,7 @@ impl Leaf for TlsChoice {
                     key: file("key")?,
                 })
             }
-            other => expected("off or {cert: FILE, key: FILE}", other),
+            other => expected("auto, off or {cert: FILE, key: FILE}", other),
         }
     }
 }

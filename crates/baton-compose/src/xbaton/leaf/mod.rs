@@ -4,6 +4,7 @@
 mod access;
 mod choices;
 mod commands;
+mod notify;
 mod streams;
 mod traffic;
 
@@ -20,6 +21,7 @@ pub(crate) use choices::{
     EngineName, GateName, OverlapName, ProtocolName, StrategyName, TlsChoice, WorkerMode,
 };
 pub(crate) use commands::{CommandLine, Hook, Percent, Requests};
+pub(crate) use notify::{LanguageName, NewsName, SecretText, WebhookUrl};
 pub(crate) use streams::{
     CloseCode, CookieName, LeftoverName, PathGlob, RedisUrlText, StreamModeName, VariableName,
 };
@@ -29,8 +31,6 @@ use crate::units;
 
 /// Schema keyword that names the leaf a value is read with.
 pub(crate) const LEAF: &str = "x-leaf";
-/// Schema keyword of a key that is known and refused.
-pub(crate) const LATER: &str = "x-later";
 
 /// One kind of value.
 pub(crate) trait Leaf: Sized {
@@ -55,6 +55,8 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
+        // Whoever knows the address of a webhook can write there.
+        Value::String(text) if is_address(text) => "an address".to_owned(),
         // A list of hosts on one line, or a secret that slipped in, would bury the message.
         Value::String(text) if text.chars().count() > 80 => {
             let head: String = text.chars().take(60).collect();
@@ -62,6 +64,12 @@ pub(crate) fn shown(value: &Value) -> String {
         }
         scalar => scalar.to_string(),
     }
+}
+
+/// With a path, which is what is secret of it.
+fn is_address(text: &str) -> bool {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    matches!(scheme, "http" | "https") && rest.contains('/')
 }
 
 type Check = fn(&Value) -> Result<(), String>;
@@ -106,6 +114,10 @@ pub(crate) fn check(name: &str, value: &Value) -> Result<(), String> {
         (Hook::NAME, with::<Hook>),
         (Users::NAME, with::<Users>),
         (NetworkText::NAME, with::<NetworkText>),
+        (WebhookUrl::NAME, with::<WebhookUrl>),
+        (SecretText::NAME, with::<SecretText>),
+        (LanguageName::NAME, with::<LanguageName>),
+        (NewsName::NAME, with::<NewsName>),
     ];
     match table.iter().find(|(leaf, _)| *leaf == name) {
         Some((_, check)) => check(value),
@@ -177,31 +189,11 @@ leaf!(
     Hook,
     Users,
     NetworkText,
+    WebhookUrl,
+    SecretText,
+    LanguageName,
+    NewsName,
 );
-
-/// A key that DESIGN knows and this version does not build.
-#[derive(Debug)]
-pub(crate) struct Later;
-
-impl<'de> Deserialize<'de> for Later {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Later)
-    }
-}
-
-impl JsonSchema for Later {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Later".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "x-later": true })
-    }
-}
 
 /// A pattern for editors: what is meant, or a text with a `${VARIABLE}` in it.
 fn or_variable(pattern: &str) -> String {

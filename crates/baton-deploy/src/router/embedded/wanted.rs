@@ -9,30 +9,46 @@ use baton_proxy::route::{self, RouteLimits};
 use baton_proxy::{Access, Mode, Route, SessionRule, StreamMode, StreamRule};
 use ipnet::IpNet;
 
-use super::{Embedded, State};
+use super::{Embedded, State, WantedCertificates};
+use crate::certificates::automatic_hosts;
 use crate::router::ServiceRoute;
 
 impl Embedded {
-    /// All routes of one service: its own, and the one of the hosts that only stand for the first.
+    /// All routes of one service: its own, and the one of the hosts that only stand for the first. Of
+    /// either a second one where some of its hosts have no certificate yet: those stay plain.
     pub(super) fn routes(&self, state: &mut State, wanted: &ServiceRoute) -> Vec<Arc<Route>> {
-        let own = self.route(state, wanted);
         let policy = &wanted.policy;
-        let elsewhere = policy
-            .hosts
-            .first()
-            .filter(|_| wanted.role == Role::Live && !policy.redirect_hosts.is_empty());
-        let redirect = elsewhere.map(|first| Route {
-            hosts: lower(&policy.redirect_hosts),
-            redirect_host: Some(first.to_ascii_lowercase().into()),
-            ..self.route(state, wanted)
-        });
-        [Some(own), redirect]
-            .into_iter()
-            .flatten()
-            .map(Arc::new)
-            .collect()
+        let hosts = lower(&policy.hosts);
+        let aliases = match (wanted.role, hosts.first()) {
+            (Role::Live, Some(_)) => lower(&policy.redirect_hosts),
+            _ => Vec::new(),
+        };
+        let first = hosts.first().map(|first| Arc::from(first.as_str()));
+        let mut routes = Vec::new();
+        for (hosts, elsewhere) in [(hosts, None), (aliases, first)] {
+            let (secure, plain) = hosts
+                .into_iter()
+                .partition(|host| state.is_secure(policy, host));
+            for (hosts, secure) in [(secure, true), (plain, false)] {
+                let hosts: Vec<String> = hosts;
+                if !hosts.is_empty() {
+                    routes.push(Arc::new(Route {
+                        hosts,
+                        redirect_https: self.https_port().filter(|_| secure),
+                        redirect_host: elsewhere.clone(),
+                        ..self.route(state, wanted)
+                    }));
+                }
+            }
+        }
+        routes
     }
 
+    fn https_port(&self) -> Option<u16> {
+        self.proxy.https_addrs().first().map(SocketAddr::port)
+    }
+
+    /// Without its hosts.
     fn route(&self, state: &mut State, wanted: &ServiceRoute) -> Route {
         let policy = &wanted.policy;
         let counters = state
@@ -42,35 +58,32 @@ impl Embedded {
         let counters = Arc::clone(counters);
         Route {
             app: Arc::from(wanted.app.as_str()),
-            hosts: lower(&policy.hosts),
+            hosts: Vec::new(),
             path: policy.path.clone(),
             strip_path: policy.strip_path,
             protocol: match policy.protocol {
                 Protocol::Http1 => route::Protocol::Http1,
                 Protocol::H2c => route::Protocol::H2c,
             },
-            redirect_https: match policy.tls {
-                Tls::Off => None,
-                Tls::Files { .. } => self.proxy.https_addrs().first().map(SocketAddr::port),
-            },
+            redirect_https: None,
             redirect_host: None,
             limits: limits(&policy.limits),
             max_wait: policy.max_wait,
             mode: if wanted.held { Mode::Hold } else { Mode::Serve },
-            instances: state.all(&wanted.instances),
+            instances: state.all(wanted, &wanted.instances),
             streams: policy.sse.iter().map(stream_rule).collect(),
             default_stream_mode: stream_mode(policy.default_stream_mode),
-            halves: state.all(&wanted.halves),
+            halves: state.all(wanted, &wanted.halves),
             sessions: policy.sessions.as_ref().map(|sessions| {
                 Arc::new(SessionRule {
                     cookie: sessions.cookie.as_str().into(),
                     keep: sessions.keep,
                 })
             }),
-            pinned: state.all(&wanted.pinned),
+            pinned: state.all(wanted, &wanted.pinned),
             split: wanted.split.as_ref().map(|split| {
                 Arc::new(baton_proxy::Split {
-                    instances: state.all(&split.instances),
+                    instances: state.all(wanted, &split.instances),
                     weight: split.weight.percent(),
                     release: split.release.to_string().into(),
                     header: split.header,
@@ -83,6 +96,30 @@ impl Embedded {
             counters,
         }
     }
+}
+
+impl State {
+    /// Does a handshake for this host meet a certificate that is meant for it?
+    fn is_secure(&self, policy: &Policy, host: &str) -> bool {
+        match policy.tls {
+            Tls::Off => false,
+            Tls::Files { .. } => true,
+            Tls::Auto | Tls::Unsaid => {
+                policy.tls.is_automatic_for(host) && self.issued.contains_key(host)
+            }
+        }
+    }
+}
+
+/// The hosts of these routes that want a certificate of the daemon's.
+pub(super) fn certificates(routes: &[ServiceRoute]) -> WantedCertificates {
+    let mut hosts = WantedCertificates::new();
+    for wanted in routes {
+        for host in automatic_hosts(&wanted.policy, wanted.role) {
+            hosts.entry(host).or_default().insert(wanted.app.clone());
+        }
+    }
+    hosts
 }
 
 fn lower(hosts: &[String]) -> Vec<String> {

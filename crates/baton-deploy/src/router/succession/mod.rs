@@ -33,7 +33,7 @@ use tokio::sync::Mutex;
 
 use self::predecessor::Predecessor;
 use self::report::{AppReport, InstanceReport, Report};
-use super::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute};
+use super::{Feature, Figures, InstanceFigures, RouteError, Router, ServiceRoute};
 
 pub use self::serve::Successor;
 
@@ -132,7 +132,7 @@ impl Succession {
 
 #[async_trait]
 impl Router for Succession {
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         let mut following = self.following.lock().await;
         if following.own_waits {
             self.own.check(routes)?;
@@ -147,8 +147,28 @@ impl Router for Succession {
         Ok(())
     }
 
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         self.own.check(routes)
+    }
+
+    async fn prepare(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
+        self.own.prepare(routes).await
+    }
+
+    async fn begin(&self) {
+        self.own.begin().await;
+    }
+
+    async fn reaches(&self, app: &AppName, adopted: bool) -> Result<(), RouteError> {
+        self.own.reaches(app, adopted).await
+    }
+
+    fn lacks(&self, feature: Feature) -> Option<&'static str> {
+        self.own.lacks(feature)
+    }
+
+    fn counts(&self) -> bool {
+        self.own.counts()
     }
 
     fn figures(&self, app: &AppName) -> Figures {

@@ -359,6 +359,15 @@ impl Engine for FakeEngine {
         })
     }
 
+    async fn clear_once(&self, slot: &Slot) -> Result<(), EngineError> {
+        self.freezer
+            .call("clear_once", || {
+                self.state().calls.push(format!("clear_once {slot}"));
+            })
+            .await;
+        Ok(())
+    }
+
     async fn clear(&self, slot: &Slot, services: &[String]) -> Result<(), EngineError> {
         self.freezer
             .call("clear", || {

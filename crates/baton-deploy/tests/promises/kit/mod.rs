@@ -81,6 +81,7 @@ pub(crate) fn project_of(app: &str, services: Vec<Service>) -> Project {
         plain: Vec::new(),
         renderings,
         notices: Vec::new(),
+        origin: None,
     }
 }
 

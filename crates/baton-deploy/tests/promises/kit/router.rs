@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_compose::{AppName, Color, Role};
-use baton_deploy::router::{Figures, InstanceFigures, RouteConflict, Router, ServiceRoute};
+use baton_deploy::router::{
+    Figures, InstanceFigures, RouteConflict, RouteError, Router, ServiceRoute,
+};
 use baton_engine::{InstanceId, InstanceState};
 
 use super::engine::FakeEngine;
@@ -152,7 +154,7 @@ impl FakeRouter {
 
 #[async_trait]
 impl Router for FakeRouter {
-    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    async fn publish(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         self.check(routes)?;
         self.engine
             .freezer
@@ -161,7 +163,7 @@ impl Router for FakeRouter {
         Ok(())
     }
 
-    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteConflict> {
+    fn check(&self, routes: &[ServiceRoute]) -> Result<(), RouteError> {
         let mut owners: BTreeMap<(String, String), AppName> = BTreeMap::new();
         for route in routes {
             for host in &route.policy.hosts {
@@ -172,7 +174,8 @@ impl Router for FakeRouter {
                         path: key.1,
                         owner,
                         app: route.app.clone(),
-                    });
+                    }
+                    .into());
                 }
             }
         }

@@ -54,6 +54,7 @@ impl World {
         ControlPlane::open(Settings {
             data: self.folder.path().to_owned(),
             engines: BTreeMap::from([(EngineKind::Docker, engine)]),
+            certificates: None,
             router,
             session: None,
         })

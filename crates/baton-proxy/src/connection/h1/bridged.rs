@@ -122,8 +122,10 @@ impl Connection {
 
     /// Drives a bridge to its end.
     async fn cross(&mut self, pending: &mut Pending, mut bridge: Bridge) -> Crossed {
+        bridge.record = pending.record.take();
         let upload = &mut pending.upload;
         let end = poll_fn(|cx| bridge.poll(cx, upload, &mut self.end, &self.worker)).await;
+        pending.record.set(bridge.record.take());
         (end, bridge.ends_by_close())
     }
 

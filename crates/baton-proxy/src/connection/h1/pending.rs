@@ -1,5 +1,6 @@
 //! A request between its head and its answer.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::access::Login;
+use crate::access_log::Record;
 use crate::answer::{Answer, accepts_html};
 use crate::buffer::Buffer;
 use crate::caller::Caller;
@@ -14,7 +16,7 @@ use crate::exchange::attempts::Repeat;
 use crate::exchange::h2c;
 use crate::exchange::relay::Asked;
 use crate::exchange::request::{Request, upgrade_passed_on};
-use crate::exchange::response::Client;
+use crate::exchange::response::{Client, hsts};
 use crate::exchange::upload::Upload;
 use crate::forwarded::{FieldSink, Forwarded};
 use crate::h1::{
@@ -24,6 +26,7 @@ use crate::hold::NoPlace;
 use crate::io::Peer;
 use crate::route::{Protocol, Route};
 use crate::streams::{self, Kept};
+use crate::trace::Begun;
 use crate::upstream::h2c::RequestBody;
 use crate::worker::WorkerContext;
 
@@ -40,26 +43,38 @@ pub(super) struct Pending {
     pub(super) caller: Caller,
     /// It goes on when this password has been checked.
     pub(super) login: Option<Box<Login>>,
+    /// Its line in the access log.
+    pub(super) record: Cell<Option<Box<Record>>>,
 }
 
 /// Baton's own answer to a request that has not come to a route's instances.
 pub(super) struct Own {
+    /// None: no route takes the request.
+    pub(super) route: Option<Arc<Route>>,
     pub(super) answer: Answer,
     pub(super) html: bool,
     pub(super) head_only: bool,
     /// The next request may follow.
     pub(super) keep_alive: bool,
+    pub(super) record: Option<Box<Record>>,
 }
 
 impl Own {
     /// The connection ends with it: where the next request begins is not known.
     pub(super) fn last(answer: Answer) -> Own {
         Own {
+            route: None,
             answer,
             html: false,
             head_only: false,
             keep_alive: false,
+            record: None,
         }
+    }
+
+    fn of(mut self, route: &Arc<Route>) -> Own {
+        self.route = Some(Arc::clone(route));
+        self
     }
 }
 
@@ -89,12 +104,20 @@ impl Pending {
                 fields.field(field.name, &[field.value]);
             }
         }
-        let request = request_of(&head, &self.route);
+        let request = request_of(&head, &self.route, self.begun());
         let mut outgoing = h2c::request(&request, &self.route, peer, &fields, None)?;
         if is_asked_plain(&head, &self.route) {
             h2c::ask_plain(&mut outgoing);
         }
         Ok(outgoing)
+    }
+
+    /// A trace that begins with it.
+    pub(super) fn begun(&self) -> Option<Begun> {
+        let record = self.record.take();
+        let begun = record.as_ref().and_then(|record| record.begun());
+        self.record.set(record);
+        begun
     }
 
     /// The request, to be asked again for as long as its answer goes on.
@@ -129,44 +152,52 @@ pub(super) fn admit(
     head: &RequestHead<'_, '_>,
     whole: bool,
     came: Instant,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Pending, Own> {
     let accept = value_of(head.fields, "accept");
     let html = accept.is_some_and(accepts_html);
     let bodiless = head.body == BodyLength::Empty;
     let answer_with = |answer| Own {
+        route: None,
         answer,
         html,
         head_only: head.method == "HEAD",
         // What came after a request to upgrade is nobody's.
         keep_alive: head.keep_alive && bodiless && head.upgrade.is_none(),
+        record: None,
     };
+    // Of any host, also one that has no route yet; before it would be sent to HTTPS.
+    if let Some(text) = worker.shared().challenges.text(head.target) {
+        return Err(answer_with(Answer::text(text)));
+    }
     let table = worker.table();
     let Some(route) = table.find(head.host, head.target) else {
         return Err(answer_with(NoPlace::NoRoute.answer()));
     };
     route.counters.requests.fetch_add(1, Ordering::Relaxed);
     if head.length > route.limits.header_bytes {
-        return Err(Own::last(Answer::new(
-            431,
-            "The head of the request is too large.",
-        )));
+        let answer = Answer::new(431, "The head of the request is too large.");
+        return Err(Own::last(answer).of(route));
     }
-    let request = request_of(head, route);
+    let begun = record.as_ref().and_then(|record| record.begun());
+    let request = request_of(head, route, begun);
     if request.upgrade.is_some() && !whole {
-        return Err(Own::last(Answer::new(
-            400,
-            "Bytes came after a request to upgrade, before its answer.",
-        )));
+        let text = "Bytes came after a request to upgrade, before its answer.";
+        return Err(Own::last(Answer::new(400, text)).of(route));
     }
     let fields = || head.fields.iter().map(|field| (field.name, field.value));
     let forwarded = Forwarded::of(peer, fields());
+    if let Some(record) = record {
+        record.routed(&route.app, forwarded.client(peer));
+    }
     let login = match request.admitted_by(route, worker, peer, &forwarded, fields()) {
         Ok(login) => login,
-        Err(answer) => return Err(answer_with(answer)),
+        Err(answer) => return Err(answer_with(answer).of(route)),
     };
-    let rendered = render(worker, peer, head, route);
+    let rendered = render(worker, peer, head, route, begun);
     Ok(Pending {
         login,
+        record: Cell::new(None),
         caller: Caller::of(worker, peer, route, head.target, fields, &forwarded, came),
         upload: Upload::new(rendered, head.body, route.limits.body),
         route: Arc::clone(route),
@@ -176,6 +207,7 @@ pub(super) fn admit(
                 keep_alive: head.keep_alive,
                 head_only: head.method == "HEAD",
                 behind_proxy: peer.trusted,
+                hsts: hsts(peer, route),
             },
             upgrade: request.upgrade.is_some(),
             expect_continue: head.expect_continue,
@@ -189,8 +221,9 @@ pub(super) fn admit(
     })
 }
 
-fn request_of<'a>(head: &RequestHead<'a, '_>, route: &Route) -> Request<'a> {
+fn request_of<'a>(head: &RequestHead<'a, '_>, route: &Route, trace: Option<Begun>) -> Request<'a> {
     Request {
+        trace,
         method: head.method,
         target: head.target,
         host: head.host,
@@ -209,11 +242,12 @@ pub(super) fn render(
     peer: &Peer,
     head: &RequestHead<'_, '_>,
     route: &Route,
+    trace: Option<Begun>,
 ) -> Buffer {
     let mut rendered = Buffer::default();
     let out = rendered.writer(&worker.buffers);
     let fields = head.fields.iter().map(|field| (field.name, field.value));
-    let request = request_of(head, route);
+    let request = request_of(head, route, trace);
     if is_asked_plain(head, route) {
         request.write_http1(out, route, peer, streams::plain(fields), &head.connection);
     } else {

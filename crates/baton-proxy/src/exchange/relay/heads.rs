@@ -21,6 +21,7 @@ impl Relay {
                 return Err(self.failed(502, "switched to a protocol that nobody asked for"));
             }
             self.account.took_until(self.moved);
+            self.answers(101);
             self.account.switches_to(head.upgrade.unwrap_or_default());
             response::write_interim(out, head, self.account.given());
             upload.forget(&worker.buffers);
@@ -43,6 +44,7 @@ impl Relay {
         self.asked.client.write_head(out, head, plan, given);
         let events = response::is_event_stream(head);
         self.account.answered(head.status, events, self.moved);
+        self.answers(head.status);
         let fields = head.fields.iter().map(|field| (field.name, field.value));
         self.account.learn(worker, fields.clone());
         if events && self.asked.may_be_managed && !self.account.is_pinned() {
@@ -58,6 +60,12 @@ impl Relay {
         self.answer.timeout = response::keep_alive_timeout(head);
         self.answer.decoder = Some(BodyDecoder::new(head.body));
         Ok(())
+    }
+
+    fn answers(&mut self, status: u16) {
+        if let Some(record) = &mut self.record {
+            record.answered(status);
+        }
     }
 
     fn take_interim(&mut self, head: &ResponseHead<'_, '_>, out: &mut Vec<u8>) -> Result<(), End> {

@@ -1,6 +1,6 @@
 //! An app in a folder: a compose file for either engine, written anew for each release.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -20,10 +20,14 @@ pub(crate) struct App {
     engine: Engine,
     /// Lines of `x-baton`, each `key: value` (flow style).
     policy: Vec<String>,
+    /// More lines of the service, likewise.
+    service: Vec<String>,
     /// Environment of the app.
     variables: Vec<(String, String)>,
     /// Environment of the command line.
     environment: Vec<(String, String)>,
+    /// The app has a folder on this machine.
+    shares: bool,
 }
 
 impl App {
@@ -45,8 +49,10 @@ impl App {
                 "keep_warm: 0s".to_owned(),
                 "watch: 0s".to_owned(),
             ],
+            service: Vec::new(),
             variables: vec![("VERSION".to_owned(), "v1".to_owned())],
             environment: Vec::new(),
+            shares: false,
         };
         app.write();
         app
@@ -82,6 +88,15 @@ impl App {
         self
     }
 
+    /// Sets (or replaces) one line of the service beside `x-baton`, e.g. `("mem_limit", "64m")`.
+    pub(crate) fn service(&mut self, key: &str, value: &str) -> &mut App {
+        self.service
+            .retain(|line| !line.starts_with(&format!("{key}:")));
+        self.service.push(format!("{key}: {value}"));
+        self.write();
+        self
+    }
+
     /// Sets (or replaces) one environment variable of the app.
     pub(crate) fn variable(&mut self, name: &str, value: &str) -> &mut App {
         self.variables.retain(|(key, _)| key != name);
@@ -111,6 +126,27 @@ impl App {
         self.variable("REDIS_URL", &redis.url());
         self.variable("REDIS_STREAM_KEY", "orders-${BATON_COLOR:-blue}");
         self.variable("REDIS_CONSUMER_GROUP", "api-${BATON_COLOR:-blue}")
+    }
+
+    /// Gives the app a folder to write to: where it is here, and how the app calls it.
+    pub(crate) fn share(&mut self) -> (PathBuf, String) {
+        let here = self.folder.path().join("shared");
+        std::fs::create_dir_all(&here).unwrap();
+        self.shares = true;
+        self.write();
+        let there = match self.engine {
+            Engine::Docker => "/shared".to_owned(),
+            Engine::Process => here.display().to_string(),
+        };
+        (here, there)
+    }
+
+    /// `testapp ARGUMENT` as the app's engine runs it, for `x-baton`.
+    pub(crate) fn words(&self, argument: &str) -> String {
+        match self.engine {
+            Engine::Docker => format!("[/testapp, {argument}]"),
+            Engine::Process => format!("[{:?}, __testapp, {argument}]", baton()),
+        }
     }
 
     /// Another release: another `VERSION`.
@@ -150,6 +186,13 @@ impl App {
                 ));
             }
         }
+        if self.shares && self.engine == Engine::Docker {
+            let here = self.folder.path().join("shared");
+            text.push_str(&format!("    volumes: [\"{}:/shared\"]\n", here.display()));
+        }
+        for line in &self.service {
+            text.push_str(&format!("    {line}\n"));
+        }
         text.push_str("    environment:\n");
         for (key, value) in &self.variables {
             text.push_str(&format!("      {key}: {value:?}\n"));
@@ -172,6 +215,8 @@ pub(crate) fn remove_from_docker(app: &str) {
         app.to_owned(),
         format!("{app}-blue"),
         format!("{app}-green"),
+        format!("{app}-blue-once"),
+        format!("{app}-green-once"),
     ] {
         let filter = format!("label=com.docker.compose.project={project}");
         let ids = docker(&["ps", "-aq", "--filter", &filter]);

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use testapp::load::{Load, Plan};
 
 use super::app::remove_from_docker;
+use super::cgroup::Cgroup;
+use super::nginx::Nginx;
 use super::tls::Certificate;
 use super::{App, Engine, wait_for};
 
@@ -29,7 +31,11 @@ pub(crate) struct Machine {
     /// Processes that have been the daemon before another took over.
     before: RefCell<Vec<i32>>,
     arguments: Vec<String>,
+    /// It listens itself; else an nginx does.
+    listens: bool,
     environment: Vec<(String, String)>,
+    /// Where the daemon, and with it every process that it starts, has its memory.
+    cgroup: Option<PathBuf>,
     /// Apps that were touched through this machine, with what has to be cleaned up.
     apps: RefCell<BTreeMap<String, Engine>>,
     pub(crate) http: SocketAddr,
@@ -69,6 +75,15 @@ impl Machine {
         machine
     }
 
+    /// On ports that something else has to know first.
+    pub(crate) fn start_on(http: SocketAddr, https: SocketAddr, arguments: &[&str]) -> Machine {
+        let mut machine = Machine::new();
+        (machine.http, machine.https) = (http, https);
+        machine.arguments = arguments.iter().map(ToString::to_string).collect();
+        machine.up();
+        machine
+    }
+
     pub(crate) fn write_config(&self, text: &str) {
         std::fs::write(self.folder().join("baton.toml"), text).unwrap();
     }
@@ -77,6 +92,25 @@ impl Machine {
     pub(crate) fn activated() -> Machine {
         let mut machine = Machine::new();
         machine.activated = true;
+        machine.up();
+        machine
+    }
+
+    /// With the memory of a cgroup for the daemon and all processes that it starts.
+    pub(crate) fn start_within(cgroup: &Cgroup) -> Machine {
+        let mut machine = Machine::new();
+        machine.cgroup = Some(cgroup.folder().to_owned());
+        machine.up();
+        machine
+    }
+
+    /// A daemon whose traffic this nginx carries.
+    pub(crate) fn start_with_nginx(nginx: &Nginx, environment: &[(&str, &str)]) -> Machine {
+        let mut machine = Machine::new();
+        machine.listens = false;
+        machine.arguments = nginx.arguments();
+        machine.http = nginx.address;
+        machine.set_environment(environment);
         machine.up();
         machine
     }
@@ -93,7 +127,9 @@ impl Machine {
             activated: false,
             before: RefCell::default(),
             arguments: Vec::new(),
+            listens: true,
             environment: Vec::new(),
+            cgroup: None,
             apps: RefCell::default(),
             http: free_port(),
             https: free_port(),
@@ -107,23 +143,13 @@ impl Machine {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let mut command = if self.activated {
-            let mut command = Command::new("systemd-socket-activate");
-            command
-                .args(["-l", &self.http.to_string(), "-l", &self.https.to_string()])
-                .arg(baton());
-            command
-        } else {
-            Command::new(baton())
-        };
+        let mut command = self.program();
+        command.arg("serve");
+        if self.listens {
+            command.args(["--http", &self.http.to_string()]);
+            command.args(["--https", &self.https.to_string()]);
+        }
         let child = command
-            .args([
-                "serve",
-                "--http",
-                &self.http.to_string(),
-                "--https",
-                &self.https.to_string(),
-            ])
             .arg("--data")
             .arg(&self.data)
             .arg("--socket")
@@ -148,6 +174,31 @@ impl Machine {
                 .ok()
                 .then_some(())
         });
+    }
+
+    /// `baton`, in its cgroup from the first instruction on.
+    fn program(&self) -> Command {
+        if self.activated {
+            let mut command = Command::new("systemd-socket-activate");
+            command
+                .args(["-l", &self.http.to_string(), "-l", &self.https.to_string()])
+                .arg(baton());
+            return command;
+        }
+        let Some(cgroup) = &self.cgroup else {
+            return Command::new(baton());
+        };
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(cgroup)
+            .arg(baton());
+        shell
+    }
+
+    /// Of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
     }
 
     fn assert_running(&mut self) {

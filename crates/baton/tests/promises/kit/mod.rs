@@ -2,10 +2,16 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod cgroup;
 pub(crate) mod crowd;
 pub(crate) mod machine;
+pub(crate) mod nginx;
+pub(crate) mod pebble;
 pub(crate) mod private_engine;
+pub(crate) mod processes;
+pub(crate) mod receiver;
 pub(crate) mod redis;
+pub(crate) mod scrape;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
@@ -19,6 +25,11 @@ pub(crate) fn deploys(default: u64) -> u64 {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(default)
+}
+
+/// `BATON_LONG=1`: the long form of a test, which takes many minutes.
+pub(crate) fn long() -> bool {
+    std::env::var("BATON_LONG").is_ok_and(|value| value == "1")
 }
 
 /// Waits until `look` gives something; panics after `limit` with what was waited for.

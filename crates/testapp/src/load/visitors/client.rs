@@ -149,7 +149,11 @@ impl Client {
         } else {
             b"http/1.1"
         };
-        let io = wire::connect(plan.address, &plan.host, plan.tls.as_deref(), protocol).await?;
+        let (address, host, tls) = (plan.address, plan.host.as_str(), plan.tls.as_deref());
+        let io = match self.visitor.from {
+            Some(from) => wire::connect_from(from, address, host, tls, protocol).await?,
+            None => wire::connect(address, host, tls, protocol).await?,
+        };
         let io = TokioIo::new(io);
         if self.visitor.http2 {
             let made = http2::handshake(crate::app::threads(), io).await;

@@ -11,7 +11,7 @@ mod client;
 mod jar;
 mod visits;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -32,6 +32,8 @@ pub struct Visitor {
     pub http2: bool,
     /// Field lines of each request.
     pub fields: Vec<(String, String)>,
+    /// Its own address, one of this machine (IPv4); None: the kernel's choice.
+    pub from: Option<IpAddr>,
 }
 
 impl Visitor {
@@ -43,6 +45,7 @@ impl Visitor {
             cookies: false,
             http2: false,
             fields: Vec::new(),
+            from: None,
         }
     }
 
@@ -65,6 +68,15 @@ impl Visitor {
     #[must_use]
     pub fn forwarded_for(name: &str, address: &str) -> Visitor {
         Visitor::plain(name).with("x-forwarded-for", address)
+    }
+
+    /// Comes from this address itself.
+    #[must_use]
+    pub fn from_address(name: &str, address: IpAddr) -> Visitor {
+        Visitor {
+            from: Some(address),
+            ..Visitor::plain(name)
+        }
     }
 
     /// Sends another field line.

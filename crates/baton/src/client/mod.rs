@@ -1,36 +1,56 @@
-//! The command line's side of the control socket: HTTP/1.1, JSON, and JSON lines.
+//! The command line's side of the API: HTTP/1.1, JSON, and JSON lines, over the control socket or, with
+//! `BATON_HOST`, to another machine ([`place`]).
 
-use std::path::{Path, PathBuf};
+pub mod place;
+
+use std::path::PathBuf;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, StatusCode};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+
+pub use self::place::Place;
 
 use crate::error::CliError;
 use crate::wire::{DEPLOY_HEADER, ErrorBody};
 
-/// Speaks to the daemon behind one socket; each call is a connection of its own.
+/// What is sent.
+pub type Outgoing = BoxBody<Bytes, std::io::Error>;
+
+/// Speaks to one daemon; each call is a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
 }
 
 impl Client {
     /// Nothing is connected before the first call.
     #[must_use]
     pub fn new(socket: PathBuf) -> Client {
-        Client { socket }
+        Client::at(Place::Socket(socket))
     }
 
-    /// Path of the control socket.
+    /// The same of any place.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn at(place: Place) -> Client {
+        Client { place }
+    }
+
+    /// The daemon is on another machine, or is spoken to as if it were.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        !matches!(self.place, Place::Socket(_))
+    }
+
+    /// Where the daemon is, for a person.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.place.to_string()
     }
 
     /// One JSON answer.
@@ -73,10 +93,25 @@ impl Client {
             .and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Lines {
             deploy,
-            socket: self.socket.clone(),
+            place: self.place(),
             body: response.into_body(),
             buffer: BytesMut::new(),
         })
+    }
+
+    /// Sends bytes as they come, reads one JSON answer.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        media_type: &str,
+        body: Outgoing,
+    ) -> Result<T, CliError> {
+        let response = self.exchange(Method::POST, path, media_type, body).await?;
+        let bytes = self.collect(response.into_body()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.strange(path, &error))
     }
 
     async fn send(
@@ -85,30 +120,40 @@ impl Client {
         path: &str,
         body: &(impl Serialize + ?Sized),
     ) -> Result<http::Response<Incoming>, CliError> {
-        let stream =
-            UnixStream::connect(&self.socket)
-                .await
-                .map_err(|error| CliError::NoDaemon {
-                    socket: self.socket.clone(),
-                    reason: error.kind(),
-                })?;
+        let body = if method == Method::GET {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).map_err(|error| CliError::other(path, error))?
+        };
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        self.exchange(method, path, "application/json", body.boxed())
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        media_type: &str,
+        body: Outgoing,
+    ) -> Result<http::Response<Incoming>, CliError> {
+        let stream = self.place.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.lost(&error))?;
         // Ends with the response body, or when the daemon goes away.
         tokio::spawn(connection);
 
-        let body = if method == Method::GET {
-            Vec::new()
-        } else {
-            serde_json::to_vec(body).map_err(|error| CliError::other(path, error))?
-        };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(http::header::HOST, "baton")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .header(http::header::HOST, self.place.host())
+            .header(http::header::CONTENT_TYPE, media_type);
+        if let Some(token) = self.place.authorization() {
+            request = request.header(http::header::AUTHORIZATION, token);
+        }
+        let request = request
+            .body(body)
             .map_err(|error| CliError::other(path, error))?;
         let response = sender
             .send_request(request)
@@ -131,7 +176,7 @@ impl Client {
 
     fn lost(&self, error: &hyper::Error) -> CliError {
         CliError::Lost {
-            socket: self.socket.clone(),
+            place: self.place(),
             reason: error.to_string(),
         }
     }
@@ -164,7 +209,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> CliError {
 pub struct Lines {
     /// The deploy that the lines are about, where they are about one.
     pub deploy: Option<i64>,
-    socket: PathBuf,
+    place: String,
     body: Incoming,
     buffer: BytesMut,
 }
@@ -194,7 +239,7 @@ impl Lines {
                 }
                 Some(Err(error)) => {
                     return Err(CliError::Lost {
-                        socket: self.socket.clone(),
+                        place: self.place.clone(),
                         reason: error.to_string(),
                     });
                 }
