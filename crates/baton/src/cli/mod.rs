@@ -156,7 +156,7 @@ enum Command {
     /// Take an app away: drain it, stop it, forget it
     Remove(remove::Remove),
     /// Run the daemon: proxy, control plane and control socket
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Put another binary in the place of the running daemon; nobody who is connected notices
     Upgrade(upgrade::Upgrade),
     /// Write a first `x-baton` into the compose file
