@@ -63,10 +63,11 @@ fn the_configuration_file_is_read_and_mistakes_in_it_are_named() {
 
     // The environment wins over the file.
     std::fs::write(&config, "http = \"127.0.0.1:0\"\nrouter = \"embedded\"\n").unwrap();
-    let said = serve(&[("BATON_ROUTER", "nginx")]);
+    let said = serve(&[("BATON_ROUTER", "haproxy")]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(
-        said.err.contains("--router nginx: not supported yet"),
+        said.err
+            .contains("--router haproxy: expected embedded or nginx"),
         "{said:?}"
     );
 }

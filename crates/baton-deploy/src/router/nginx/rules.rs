@@ -54,7 +54,7 @@ fn traffic(policy: &Policy) -> Vec<Misfit> {
     let usual = Limits::default();
     let all = [
         when(
-            policy.tls != Tls::Off,
+            !matches!(policy.tls, Tls::Off | Tls::Unsaid),
             "tls",
             "has the certificates: take this out",
         ),

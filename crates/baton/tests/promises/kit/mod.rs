@@ -19,12 +19,14 @@ use std::time::{Duration, Instant};
 pub(crate) use app::{App, Engine};
 pub(crate) use machine::{Machine, Ran};
 
-/// How often a test deploys: `BATON_TEST_DEPLOYS` makes it longer or shorter.
-pub(crate) fn deploys(default: u64) -> u64 {
+/// How many deploys a test makes: `full` in its long form, a third of them (four at least) in its short
+/// one; `BATON_TEST_DEPLOYS` says another number.
+pub(crate) fn deploys(full: u64) -> u64 {
+    let short = full.min((full / 3).max(4));
     std::env::var("BATON_TEST_DEPLOYS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+        .unwrap_or(if long() { full } else { short })
 }
 
 /// `BATON_LONG=1`: the long form of a test, which takes many minutes.
