@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_compose::policy::{
-    Activate, Canary, Gate, HookCommand, Hooks, Migrate, Network, Overlap, Strategy,
+    Activate, Canary, Gate, HookCommand, Hooks, Migrate, Network, Overlap, Strategy, Tls,
 };
 use baton_compose::{Policy, Project};
 use support::Folder;
@@ -36,6 +36,7 @@ fn nothing_said_is_blue_green_with_thirty_seconds_of_watching() {
         read,
         Policy {
             hosts: vec!["a.test".to_owned()],
+            tls: Tls::Unsaid,
             ..Policy::default()
         }
     );
