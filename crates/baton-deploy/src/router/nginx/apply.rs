@@ -57,7 +57,8 @@ impl Nginx {
 
     async fn bring(&self, body: String, upstreams: Vec<Upstream>) -> Result<(), RouteError> {
         let before = self.commands.ask().await.ok();
-        if self.follows_already(&body, before.as_ref()).await? {
+        let in_doubt = self.state().in_doubt;
+        if !in_doubt && self.follows_already(&body, before.as_ref()).await? {
             self.state().takes(body, upstreams, &[]);
             return Ok(());
         }
@@ -85,7 +86,9 @@ impl Nginx {
             return Err(self.failed(&reason));
         }
         self.on_disk(|place| place.keep()).await?;
-        self.state().takes(body, upstreams, &old);
+        let mut state = self.state();
+        state.in_doubt = false;
+        state.takes(body, upstreams, &old);
         Ok(())
     }
 

@@ -87,6 +87,9 @@ pub struct Nginx {
 struct State {
     /// All that is live has been published once: what comes counts.
     begun: bool,
+    /// A trial was put back at the start, and nginx may just be about to follow it: what it says of itself
+    /// counts only after another reload, which it takes after the one of the trial.
+    in_doubt: bool,
     wanted: Vec<ServiceRoute>,
     /// The body that nginx is known to follow.
     applied: Option<String>,
@@ -124,6 +127,7 @@ impl Nginx {
             );
         }
         let text = place.read().unwrap_or_default();
+        let in_doubt = untested.is_some();
         // Of a trial, too: nginx may follow it, and forward to it until it follows something else.
         let serving: HashMap<_, _> = [Some(text), untested]
             .iter()
@@ -140,6 +144,7 @@ impl Nginx {
             applying: tokio::sync::Mutex::default(),
             begins: Notify::new(),
             state: Mutex::new(State {
+                in_doubt,
                 known: serving.clone(),
                 serving,
                 ..State::default()
