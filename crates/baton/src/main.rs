@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|first| first.to_str()) {
         // Before any runtime: the shim stays with its instance for life and has to be small.
         Some("__shim") => baton_engine::process::shim::main(),
+        Some(daemon::handover::starter::START) => daemon::handover::starter::main(),
         // The demo's app: this very binary, so that it needs no other.
         Some("__testapp") => {
             let rest = arguments.iter().skip(2);

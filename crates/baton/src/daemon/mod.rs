@@ -551,7 +551,7 @@ impl Daemon {
                     pid = candidate.pid(),
                     "handed over; finishing what is in flight"
                 );
-                reap(candidate.take());
+                candidate.let_go();
                 Ok(successor)
             }
             Err(why) => {
@@ -630,13 +630,6 @@ fn asynchronous(link: std::os::unix::net::UnixStream) -> Result<UnixStream, CliE
         .set_nonblocking(true)
         .and_then(|()| UnixStream::from_std(link));
     made.map_err(|error| CliError::other("the link to the old process", error))
-}
-
-/// Waits for its end, so that no zombie is left of one that ends before this process.
-fn reap(child: Option<std::process::Child>) {
-    if let Some(mut child) = child {
-        std::thread::spawn(move || child.wait());
-    }
 }
 
 /// Waits until the process is asked to stop. Cancel safe.

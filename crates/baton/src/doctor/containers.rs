@@ -1,6 +1,7 @@
 //! Docker Engine and Compose. Without them the process engine still works, so nothing here is wrong
 //! for good.
 
+use baton_compose::ComposeError;
 use baton_engine::docker::DockerEngine;
 
 use super::Finding;
@@ -33,6 +34,12 @@ pub(super) async fn compose() -> Finding {
     const CHECK: &str = "compose";
     match baton_compose::compose_version().await {
         Ok(version) => Finding::well(CHECK, format!("docker compose {version}")),
+        // No app is looked at here.
+        Err(ComposeError::DockerMissing) => Finding::warning(
+            CHECK,
+            "docker is not in PATH",
+            "install Docker Engine with its Compose plugin (https://docs.docker.com/engine/install/); apps of the process engine need none",
+        ),
         Err(error) => {
             let text = error.to_string();
             let (what, next) = text.split_once('\n').unwrap_or((&text, ""));

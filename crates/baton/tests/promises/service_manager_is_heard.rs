@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use testapp::load::{Load, Plan};
 
-use crate::kit::machine::{PATIENCE, get, signal};
+use crate::kit::machine::{PATIENCE, get, runs, signal};
 use crate::kit::tls::certificate;
 use crate::kit::{App, Engine, Machine, wait_for};
 
@@ -139,4 +139,32 @@ fn sockets_of_systemd_are_used_and_handed_over() {
     let report = load.stop();
     assert_eq!(report.failed, 0, "{report:#?}");
     assert_eq!(machine.answering_release(&app), "r1");
+}
+
+/// A service manager hears only of the end of processes whose parent it is. While the old process still has
+/// a stream, the new one must not be its child: killed then, it would not be started again.
+#[test]
+fn the_new_daemon_is_not_a_child_of_the_old_one() {
+    let machine = Machine::start();
+    let app = App::new(Engine::Process, "orphan");
+    machine.deploy(&app, &[]);
+    let old = machine.serving_pid();
+    let mut stream = TcpStream::connect(machine.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"GET /sse?every_ms=50 HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    machine.upgrade();
+    let new = machine.serving_pid();
+    assert_ne!(new, old);
+    stream.read_exact(&mut [0; 64]).unwrap();
+    assert!(runs(old), "it still has the stream");
+    assert_ne!(parent(new), old);
+}
+
+fn parent(pid: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line.unwrap().trim().parse().unwrap()
 }

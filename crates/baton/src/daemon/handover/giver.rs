@@ -3,20 +3,23 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::listeners::OfferedListener;
+use super::starter::Orphan;
 use super::{FromNew, FromOld, HELLO, Hello, Offer, PROTOCOL, READY};
 
 /// Said to a `baton serve` that it is to take over.
 pub const TAKE_OVER: &str = "--take-over";
+
+/// What systemd has said to this process alone.
+const OURS: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Lines of a new process that are kept for whoever asked for the upgrade.
 const LAST_WORDS: usize = 20;
@@ -28,7 +31,7 @@ const LONGEST_LINE: u64 = 4096;
 /// A new process that is not the daemon yet; killed when it is dropped before.
 #[derive(Debug)]
 pub struct Candidate {
-    child: Option<Child>,
+    process: Option<Orphan>,
     link: Option<Link>,
     pub hello: Hello,
     words: Arc<Mutex<VecDeque<String>>>,
@@ -56,22 +59,16 @@ impl Candidate {
     fn spawn(binary: &Path) -> Result<Candidate, String> {
         let cannot = |error: std::io::Error| format!("cannot start {}: {error}", binary.display());
         let (here, there) = UnixStream::pair().map_err(cannot)?;
-        let mut child = Command::new(binary)
-            .args(arguments(std::env::args_os().skip(1)))
-            .env_remove("LISTEN_PID")
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_FDNAMES")
-            .stdin(Stdio::from(OwnedFd::from(there)))
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot)?;
+        let arguments = arguments(std::env::args_os().skip(1));
+        let (process, stderr) =
+            Orphan::start(binary, &arguments, &OURS, &there.into()).map_err(cannot)?;
         let words = Arc::new(Mutex::default());
-        let listening = child.stderr.take().map(|stderr| {
+        let listening = stderr.map(|stderr| {
             let words = Arc::clone(&words);
             std::thread::spawn(move || listen(stderr, &words))
         });
         Ok(Candidate {
-            child: Some(child),
+            process: Some(process),
             link: Some(Link::new(here)),
             hello: Hello {
                 protocol: 0,
@@ -132,7 +129,7 @@ impl Candidate {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+        self.process.as_ref().map_or(0, Orphan::pid)
     }
 
     /// Nobody holds the state any more: it may open it. The socket over which the two speak from now on.
@@ -149,9 +146,8 @@ impl Candidate {
     }
 
     /// It is the daemon now.
-    #[must_use]
-    pub fn take(mut self) -> Option<Child> {
-        self.child.take()
+    pub fn let_go(mut self) {
+        self.process = None;
     }
 
     /// Ends it; why, and its last words.
@@ -179,10 +175,8 @@ impl Candidate {
     /// First the process, then the link: whoever finds the link closed and lives knows that this process
     /// was killed.
     fn end(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Gone already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(process) = self.process.take() {
+            process.end();
         }
         self.link = None;
     }

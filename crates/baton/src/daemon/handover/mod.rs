@@ -5,6 +5,7 @@
 //! | [`listeners`] | what is listened on, by name, from one process to the next |
 //! | [`link`] | messages and descriptors over the socket between the two |
 //! | [`giver`] | the old process: starts the new one, and gives what it has |
+//! | [`starter`] | makes the new process nobody's child |
 //! | [`heir`] | the new process: takes it |
 //! | [`fault`] | places where a test stops it |
 //! | [`state`] | a copy of the database, if the new version changes its tables |
@@ -27,6 +28,7 @@ pub mod giver;
 pub mod heir;
 mod link;
 pub mod listeners;
+pub mod starter;
 pub mod state;
 
 use std::path::PathBuf;
