@@ -112,8 +112,8 @@ impl Tap {
         let mut moved = 0;
         let mut buffer = Vec::new();
         loop {
-            let seen = self.peek(&mut buffer)?;
-            let take = whole_lines(&buffer[..seen], all || seen < self.waiting());
+            let (seen, more) = self.peek(&mut buffer)?;
+            let take = whole_lines(&buffer[..seen], all || more);
             if take == 0 {
                 return Ok(moved);
             }
@@ -125,18 +125,20 @@ impl Tap {
         }
     }
 
-    /// Copies what waits, up to a batch, and leaves it in the FIFO.
-    fn peek(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        if self.waiting() == 0 {
-            return Ok(0);
+    /// Copies what waits, up to a batch, and leaves it in the FIFO: how much, and whether there was more that
+    /// did not fit. What is written from now on is no such more: the command may be in the middle of a line.
+    fn peek(&mut self, buffer: &mut Vec<u8>) -> io::Result<(usize, bool)> {
+        let waiting = self.waiting();
+        if waiting == 0 {
+            return Ok((0, false));
         }
         buffer.resize(BATCH, 0);
         match rustix::pipe::tee(&self.fifo, &self.copy_in, BATCH, SpliceFlags::NONBLOCK) {
             Ok(seen) => {
                 self.copy_out.read_exact(&mut buffer[..seen])?;
-                Ok(seen)
+                Ok((seen, seen < waiting))
             }
-            Err(Errno::AGAIN) => Ok(0),
+            Err(Errno::AGAIN) => Ok((0, false)),
             Err(error) => Err(error.into()),
         }
     }
@@ -186,6 +188,35 @@ mod tests {
             .map(|line| line.rsplit(' ').next().unwrap_or(""))
             .collect();
         assert_eq!(lines, ["whole", "half", "end"]);
+    }
+
+    /// A command that writes a line in several writes does so while a reader looks.
+    #[test]
+    fn a_line_is_not_cut_because_its_end_comes_meanwhile() {
+        const LINES: usize = 20_000;
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::at(dir.path());
+        let mut command = make_fifo(&folder.file("stderr")).expect("a fifo");
+        let mut log = LogFile::open(folder.path()).expect("a log");
+        let mut tap = Tap::open(&folder, true).expect("a tap");
+        let writer = std::thread::spawn(move || {
+            for number in 0..LINES {
+                for piece in ["line ", &number.to_string(), "\n"] {
+                    command.write_all(piece.as_bytes()).expect("written");
+                }
+            }
+            command
+        });
+        while !writer.is_finished() {
+            tap.drain(&mut log, false).expect("drained");
+        }
+        tap.drain(&mut log, false).expect("drained");
+        drop(writer.join().expect("no panic"));
+        let log = text(&folder);
+        assert_eq!(log.lines().count(), LINES);
+        for (number, line) in log.lines().enumerate() {
+            assert!(line.ends_with(&format!(" e line {number}")), "{line}");
+        }
     }
 
     #[test]
