@@ -74,19 +74,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn set() -> Scene {
+    /// With `v1` deployed.
+    fn set(app: App) -> Scene {
         let address = free_port();
         let machine = Machine::start_with(&["--dashboard", &address.to_string()], &[]);
-        let mut app = App::new(Engine::Process, "shop");
-        app.policy("keep_warm", "10m")
-            .policy(
-                "canary",
-                "{ steps: [20, 50, 100], hold: 10m, min_requests: 20, gate: manual }",
-            )
-            .policy("max_wait", "30s")
-            .command_environment("GITHUB_ACTOR", "jiwoo");
-        machine.deploy(&app, &[]);
-        app.version("v2");
         machine.deploy(&app, &[]);
         let kept = std::env::var_os("BATON_SCREENSHOTS").map(PathBuf::from);
         let longest = if kept.is_some() { 280 } else { 60 };
@@ -158,7 +149,17 @@ const DESK: (u32, u32) = (1440, 900);
 
 #[test]
 fn the_page_is_readable_everywhere_during_a_canary_and_its_buttons_act() {
-    let mut scene = Scene::set();
+    let mut app = App::new(Engine::Process, "shop");
+    app.policy("keep_warm", "10m")
+        .policy(
+            "canary",
+            "{ steps: [20, 50, 100], hold: 10m, min_requests: 20, gate: manual }",
+        )
+        .policy("max_wait", "30s")
+        .command_environment("GITHUB_ACTOR", "jiwoo");
+    let mut scene = Scene::set(app);
+    scene.app.version("v2");
+    scene.machine.deploy(&scene.app, &[]);
     let (read, deploy) = (scene.token("read"), scene.token("deploy"));
     let _visitors = Visitors::come(&scene.machine, &scene.app);
     scene.app.version("v3");
@@ -274,4 +275,54 @@ fn the_page_is_readable_everywhere_during_a_canary_and_its_buttons_act() {
         (&seen["title"], &seen["images"]),
         (&json!("Baton"), &json!(0))
     );
+}
+
+#[test]
+fn a_staged_release_is_promoted_by_a_click() {
+    let mut app = App::new(Engine::Process, "staged");
+    app.policy(
+        "preview",
+        "{ hosts: [test.app.test], environment: { DB_URL: db-test } }",
+    );
+    let mut scene = Scene::set(app);
+    let (read, deploy) = (scene.token("read"), scene.token("deploy"));
+    scene.app.version("v2");
+    let staged = scene.machine.app_command(&scene.app, &["stage"]).output();
+    let staged = staged.unwrap();
+    assert!(staged.status.success(), "{staged:?}");
+
+    scene.open(PHONE, "light", "en-US");
+    scene.log_in(&read);
+    scene.sees(".color .release", "r2");
+    let buttons = scene.look()["buttons"].clone();
+    let promote = json!("Promote preview");
+    assert!(!buttons.as_array().unwrap().contains(&promote), "{buttons}");
+
+    scene.open(PHONE, "light", "en-US");
+    scene.log_in(&deploy);
+    scene.sees(".head button", "Promote preview");
+    // No is no.
+    scene
+        .page
+        .does(&json!(["click", ".head button", "Promote preview"]));
+    scene.page.does(&json!(["confirm", "no"]));
+    assert_eq!(scene.machine.answering_release(&scene.app), "r1");
+    let question = scene.presses(".head button", "Promote preview");
+    assert!(question.contains("live environment"), "{question}");
+    wait_for("the promoted release to answer", PATIENCE, || {
+        let (_, _, body) = scene.machine.get(scene.app.host(), "/who?env=DB_URL");
+        let who: Value = serde_json::from_str(&body).ok()?;
+        (who["version"] == "v2").then_some(who)
+    });
+    let (_, _, body) = scene.machine.get(scene.app.host(), "/who?env=DB_URL");
+    assert!(
+        !body.contains("db-test"),
+        "with the live environment: {body}"
+    );
+    wait_for("the page to say so", PATIENCE, || {
+        let buttons = scene.look()["buttons"].clone();
+        (!buttons.as_array()?.contains(&promote)).then_some(())
+    });
+    scene.sees(".events li", "is live");
+    assert_eq!(scene.look()["wrong"], json!([]));
 }
