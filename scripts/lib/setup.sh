@@ -82,7 +82,7 @@ install_nextest() {
 # Everything that the tests need.
 install_all() {
     command -v cargo >/dev/null || die "Rust is missing: install it with rustup and try again"
-    install_packages cc=gcc curl=curl python3=python3 docker=docker.io nginx=nginx systemd-analyze=systemd h2load=nghttp2-client redis-server=redis-server pebble=pebble
+    install_packages cc=gcc curl=curl python3=python3 docker=docker.io nginx=nginx systemd-analyze=systemd h2load=nghttp2-client redis-server=redis-server pebble=pebble docker-registry=docker-registry
     python3 -c 'import ensurepip' 2>/dev/null || install_packages no-such-command=python3-venv
     install_python_tools
     install_browser

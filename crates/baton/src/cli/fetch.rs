@@ -56,7 +56,10 @@ async fn remote_images(
                 "{reason}\n  {} has `build:`, and a deploy from elsewhere builds nothing: build it here, then `docker save {} | baton load`",
                 service.name, image.reference
             ),
-            false => reason,
+            false => match registry::advice(&image.reference, wanted.credentials.as_ref(), &reason) {
+                Some(advice) => format!("{reason}; {advice}"),
+                None => reason,
+            },
         })?;
         images.insert(service.name.clone(), fetched);
     }

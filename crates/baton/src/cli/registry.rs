@@ -47,6 +47,34 @@ pub async fn login(reference: &str) -> Option<Credentials> {
     }
 }
 
+/// What to do about a pull that the registry refused; None where it failed for another reason.
+#[must_use]
+pub fn advice(reference: &str, login: Option<&Credentials>, reason: &str) -> Option<String> {
+    // The engine passes on what registries say, in words of their own.
+    let refused = [
+        "no basic auth",
+        "unauthorized",
+        "denied",
+        "authentication required",
+    ];
+    let said = reason.to_lowercase();
+    refused.iter().find(|words| said.contains(**words))?;
+    let registry = registry(reference).unwrap_or_default();
+    let log_in = format!("`docker login {registry}`").replace(" `", "`");
+    Some(match login {
+        None => format!(
+            "the registry wants a login: {log_in} where this command runs, or BATON_REGISTRY_USER and BATON_REGISTRY_PASSWORD"
+        ),
+        Some(login) => format!(
+            "the registry refuses the login of {}: is it right, and may it pull this? {log_in} where this command runs, or BATON_REGISTRY_USER and BATON_REGISTRY_PASSWORD, replace it",
+            match login.username.as_str() {
+                "" => "an identity token",
+                name => name,
+            }
+        ),
+    })
+}
+
 /// `registry.example:5000` of `registry.example:5000/shop/api:1`; a first part without a dot, a port or
 /// the name localhost is no registry, and Docker's own is meant: None.
 fn registry(reference: &str) -> Option<&str> {

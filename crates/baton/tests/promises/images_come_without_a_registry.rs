@@ -1,14 +1,11 @@
 //! `baton load`, a deploy from elsewhere on the Docker engine, and a registry's login that is used for one
 //! call and kept nowhere.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::kit::app::{docker, image};
+use crate::kit::registry::{self, Registry};
 use crate::kit::{App, Engine, Machine, Ran};
 
 /// `docker save IMAGE | baton load`.
@@ -70,66 +67,76 @@ fn an_image_is_loaded_and_deployed_from_elsewhere() {
     docker(&["rmi", &name]);
 }
 
+/// Everything below the folder.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.append(&mut files(&path));
+        } else if path.is_file() {
+            all.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+    all
+}
+
 #[test]
 fn a_registry_login_is_used_once_and_kept_nowhere() {
+    let registry = Registry::start();
+    let (first, second) = (
+        registry.hold("shop/api:1", image()),
+        registry.hold("shop/api:2", image()),
+    );
     let (machine, host) = machine();
     let token = token(&machine, "deploy");
-    // A registry that wants a login, and then has no such image.
-    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = registry.local_addr().unwrap();
-    let (heard, logins) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in registry.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut head = [0; 8192];
-            let count = stream.read(&mut head).unwrap_or(0);
-            let head = String::from_utf8_lossy(&head[..count]).to_lowercase();
-            let login = head
-                .lines()
-                .find_map(|line| line.strip_prefix("authorization: basic "));
-            let answer = match login {
-                Some(_) => "404 Not Found",
-                None => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"registry\"",
-            };
-            let said = login.map(str::to_owned);
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {answer}\r\nDocker-Distribution-Api-Version: registry/2.0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            if let Some(said) = said {
-                let _ = heard.send(said);
-            }
-        }
-    });
-    let secret = "b4ton-registry-passw0rd";
     let mut app = App::new(Engine::Docker, "login");
     app.command_environment("BATON_HOST", &host)
         .command_environment("BATON_TOKEN", &token)
-        .command_environment("BATON_REGISTRY_USER", "alice")
-        .command_environment("BATON_REGISTRY_PASSWORD", secret);
-    let reference = format!("{address}/shop/api:1");
-    let ran = machine.baton(&app, &["deploy", "--image", &reference]);
-    assert!(!ran.ok(), "{ran}");
-    let said = logins
-        .recv_timeout(crate::kit::machine::PATIENCE)
-        .unwrap_or_else(|error| panic!("nobody logged in ({error}): {ran}\n{}", machine.log()));
-    let expected = STANDARD.encode(format!("alice:{secret}"));
-    assert_eq!(said, expected.to_lowercase());
+        .command_environment("BATON_REGISTRY_USER", registry::USER)
+        .command_environment("BATON_REGISTRY_PASSWORD", registry::PASSWORD);
+    let deploy = |app: &App, reference: &str| {
+        let ran = machine.baton(app, &["deploy", "--image", reference]);
+        (ran.code, format!("{ran}"))
+    };
+    let (code, mut said) = deploy(&app, &first);
+    assert_eq!(code, 0, "{said}\n{}", machine.log());
+    assert_eq!(machine.answering_release(&app), "r1");
 
-    let mut kept = vec![("the log".to_owned(), machine.log().into_bytes())];
-    kept.push(("the output".to_owned(), format!("{ran}").into_bytes()));
-    for file in std::fs::read_dir(machine.data()).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_file() {
-            kept.push((path.display().to_string(), std::fs::read(&path).unwrap()));
-        }
+    // The next call has to bring it again, and the right one.
+    for (user, password) in [("", ""), (registry::USER, "wrong-passw0rd")] {
+        app.command_environment("BATON_REGISTRY_USER", user)
+            .command_environment("BATON_REGISTRY_PASSWORD", password);
+        let (code, refused) = deploy(&app, &second);
+        assert_eq!(code, 3, "{refused}");
+        assert!(refused.contains(&second), "{refused}");
+        let why = match user {
+            "" => "wants a login: `docker login 127.0.0.1:",
+            _ => "refuses the login of alice",
+        };
+        assert!(refused.contains(why), "the next step: {refused}");
+        assert_eq!(machine.answering_release(&app), "r1");
+        said.push_str(&refused);
     }
+    app.command_environment("BATON_REGISTRY_USER", registry::USER)
+        .command_environment("BATON_REGISTRY_PASSWORD", registry::PASSWORD);
+    let (code, output) = deploy(&app, &second);
+    assert_eq!(code, 0, "{output}");
+    said.push_str(&output);
+    assert_eq!(machine.answering_release(&app), "r2");
+
+    let mut kept = files(machine.data());
+    kept.push(("the log".to_owned(), machine.log().into_bytes()));
+    kept.push(("the output".to_owned(), said.into_bytes()));
     for (place, bytes) in kept {
-        for trace in [secret, &expected] {
+        for trace in [registry::PASSWORD, &Registry::login()] {
             let found = bytes
                 .windows(trace.len())
                 .any(|part| part == trace.as_bytes());
             assert!(!found, "the password is in {place}");
         }
+    }
+    for reference in [first, second] {
+        docker(&["rmi", &reference]);
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod private_engine;
 pub(crate) mod processes;
 pub(crate) mod receiver;
 pub(crate) mod redis;
+pub(crate) mod registry;
 pub(crate) mod scrape;
 pub(crate) mod tls;
 
