@@ -6,6 +6,9 @@
 //! requests that are on their way to an instance (CVE-2019-9512, -9515, CVE-2023-44487). Each of
 //! those takes one token here; time and what we send give tokens back, because pings and window
 //! updates of honest clients follow what they receive.
+//!
+//! The same bytes tell where a frame of our own fits between those of the `h2` crate: the first GOAWAY
+//! (`farewell`).
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +17,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::farewell::{Farewell, Lingering, Saying};
 use crate::io::ClientStream;
 
 /// Tokens of a fresh connection, and the most that one can have.
@@ -32,6 +36,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// Finds the frame heads in one direction of a connection.
 #[derive(Debug)]
@@ -83,6 +88,14 @@ impl Scanner {
                 flags,
                 length,
             });
+        }
+    }
+
+    /// Bytes until the frame ends, as far as is known; 0 between two.
+    fn rest(&self) -> usize {
+        match self.have {
+            0 => self.skip,
+            have => FRAME_HEAD - have,
         }
     }
 }
@@ -144,28 +157,57 @@ fn carries(frame: &Frame) -> bool {
     }
 }
 
+/// Whether one of ours may come after it: not within the fields of an answer (RFC 9113 §6.10).
+fn may_be_followed(frame: &Frame) -> bool {
+    !matches!(frame.kind, HEADERS | CONTINUATION) || frame.flags & END_HEADERS != 0
+}
+
 /// A client's connection whose frames are watched. A flood ends it as a read error.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: ClientStream,
     incoming: Scanner,
     outgoing: Scanner,
+    /// One of ours may be written after the frame that was begun last. SETTINGS is the first (RFC 9113 §3.4).
+    may_follow: bool,
     budget: Budget,
+    farewell: Saying,
+    lingering: Option<Lingering>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: ClientStream, preface: usize) -> Watched {
+    pub(super) fn new(stream: ClientStream, preface: usize, farewell: Farewell) -> Watched {
         Watched {
             stream,
             incoming: Scanner::new(preface),
             outgoing: Scanner::new(0),
+            may_follow: false,
             budget: Budget::new(Instant::now()),
+            farewell: Saying::new(farewell),
+            lingering: None,
         }
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        let budget = &mut self.budget;
-        self.outgoing.scan(bytes, |frame| budget.sent(frame));
+        let (budget, may_follow) = (&mut self.budget, &mut self.may_follow);
+        self.outgoing.scan(bytes, |frame| {
+            budget.sent(frame);
+            *may_follow = may_be_followed(frame);
+        });
+    }
+
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let between = self.may_follow && self.outgoing.rest() == 0;
+        self.farewell.poll(cx, &mut self.stream, between)
+    }
+
+    /// How many bytes may be written before [`Watched::poll_farewell`] has to be asked again.
+    fn until_next_gap(&self) -> usize {
+        match self.outgoing.rest() {
+            _ if !self.farewell.waits() => usize::MAX,
+            0 => FRAME_HEAD,
+            rest => rest,
+        }
     }
 }
 
@@ -176,6 +218,8 @@ impl AsyncRead for Watched {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let me = self.get_mut();
+        // A connection with nothing to write is only read from. What goes wrong here does so there, too.
+        let _ = me.poll_farewell(cx);
         let before = into.filled().len();
         ready!(Pin::new(&mut me.stream).poll_read(cx, into))?;
         let mut flood = false;
@@ -200,16 +244,23 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let me = self.get_mut();
+        ready!(me.poll_farewell(cx))?;
+        let bytes = &bytes[..bytes.len().min(me.until_next_gap())];
         let written = ready!(Pin::new(&mut me.stream).poll_write(cx, bytes))?;
         me.wrote(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_farewell(cx))?;
+        if self.farewell.waits() {
+            let first = pieces.iter().find(|piece| !piece.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |piece| piece));
+        }
         let me = self.get_mut();
         let written = ready!(Pin::new(&mut me.stream).poll_write_vectored(cx, pieces))?;
         let mut left = written;
@@ -230,13 +281,14 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let me = self.get_mut();
+        Lingering::poll_after_shutdown(&mut me.lingering, cx, &mut me.stream)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Frame, MOST_TOKENS, Scanner, TOKENS_PER_SECOND, carries};
+    use super::{Budget, Frame, MOST_TOKENS, Scanner, TOKENS_PER_SECOND, carries, may_be_followed};
     use std::time::{Duration, Instant};
 
     fn frame(kind: u8, flags: u8, length: usize) -> Frame {
@@ -261,6 +313,28 @@ mod tests {
             }
             assert_eq!(found, [(0, 1, 3), (4, 0, 0), (6, 0, 8)], "in {size}s");
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_ends_where_another_may_be_written() {
+        let mut scanner = Scanner::new(0);
+        let mut bytes: &[u8] = &[0, 0, 3, 0, 1, 0, 0, 0, 1, 7, 7, 7];
+        let mut rests = Vec::new();
+        while !bytes.is_empty() {
+            scanner.scan(&bytes[..1], |_| {});
+            rests.push(scanner.rest());
+            bytes = &bytes[1..];
+        }
+        assert_eq!(rests, [8, 7, 6, 5, 4, 3, 2, 1, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn fields_are_not_interrupted() {
+        assert!(!may_be_followed(&frame(1, 1, 16 * 1024)));
+        assert!(!may_be_followed(&frame(9, 0, 16 * 1024)));
+        assert!(may_be_followed(&frame(9, 4, 1)));
+        assert!(may_be_followed(&frame(1, 5, 1)));
+        assert!(may_be_followed(&frame(0, 0, 1)));
     }
 
     #[test]

@@ -19,10 +19,13 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::H2_PREFACE;
+use super::farewell::Farewell;
 use super::frames::Watched;
+use super::{H2_PREFACE, LAST_CHANCE};
 use crate::access_log::{Opening, Record};
 use crate::answer::Answer;
 use crate::exchange::stream::{self, AnswerBody};
@@ -47,6 +50,10 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// Requests that were reset before they were looked at, and streams that we had to reset: more end
 /// the connection with GOAWAY.
 const RESETS: usize = 64;
+/// Requests that a client had queued when it was told to send no more have come once none has been open
+/// for so long; one that goes on asking is not waited for longer than `STUBBORN`.
+const QUEUED: Duration = Duration::from_millis(300);
+const STUBBORN: Duration = Duration::from_secs(2);
 /// How long an idle connection has for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -76,24 +83,37 @@ pub(crate) async fn serve(
             }))
         }
     });
-    let io = TokioIo::new(Watched::new(stream, H2_PREFACE.len()));
+    let farewell = Farewell::default();
+    let io = TokioIo::new(Watched::new(stream, H2_PREFACE.len(), farewell.clone()));
     let connection = builder(&worker.settings().limits).serve_connection(io, service);
     tokio::pin!(connection);
     let keep_alive = worker.settings().limits.keep_alive;
+    // Ends when the client has been told to send no more, and nothing is on its way (RFC 9113 §6.8).
+    let parting = async {
+        let leaving = tokio::select! {
+            () = worker.shutdown().leaving() => true,
+            () = streams.idle_for(keep_alive) => false,
+        };
+        if leaving {
+            // It has only just come.
+            let _ = timeout(LAST_CHANCE, streams.first()).await;
+        }
+        farewell.say();
+        // The connection is polled next.
+        yield_now().await;
+        let _ = timeout(STUBBORN, streams.idle_for(QUEUED)).await;
+        leaving
+    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        // GOAWAY; what is in flight ends, and so does the connection. The worker knows how long that
-        // may take.
-        () = worker.shutdown().leaving() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        // The same, for a client that needs nothing more.
-        () = streams.idle_for(keep_alive) => {
+        leaving = parting => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
+                // What is in flight ends, and so does the connection. The worker knows how long that may
+                // take.
                 ended = &mut connection => ended,
-                () = streams.idle_for(GOODBYE) => Ok(()),
+                // A client that needs nothing more is not waited for.
+                () = streams.idle_for(GOODBYE), if !leaving => Ok(()),
             }
         }
     };
@@ -283,6 +303,9 @@ fn refused(refusal: Refusal) -> Answer {
 struct Streams {
     open: Cell<usize>,
     since: Cell<Instant>,
+    /// There has been one.
+    any: Cell<bool>,
+    came: Notify,
 }
 
 impl Default for Streams {
@@ -290,11 +313,20 @@ impl Default for Streams {
         Streams {
             open: Cell::new(0),
             since: Cell::new(Instant::now()),
+            any: Cell::new(false),
+            came: Notify::new(),
         }
     }
 }
 
 impl Streams {
+    /// Waits for the first request.
+    async fn first(&self) {
+        if !self.any.get() {
+            self.came.notified().await;
+        }
+    }
+
     /// Waits until there has been no request for `limit`.
     async fn idle_for(&self, limit: Duration) {
         let begin = Instant::now();
@@ -319,6 +351,9 @@ struct OpenStream(Rc<Streams>);
 impl OpenStream {
     fn new(streams: &Rc<Streams>) -> OpenStream {
         streams.open.set(streams.open.get() + 1);
+        if !streams.any.replace(true) {
+            streams.came.notify_one();
+        }
         OpenStream(Rc::clone(streams))
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::io::{ClientStream, Peer};
 use crate::worker::WorkerContext;
 
+mod farewell;
 mod frames;
 pub(crate) mod h1;
 pub(crate) mod h2;

@@ -5,6 +5,7 @@
 mod h2_bodies_stream_both_ways;
 mod h2_clients_that_are_gone_are_noticed;
 mod h2_connection_is_for_the_hosts_of_its_certificate;
+mod h2_drains_fail_no_request;
 mod h2_floods_end_the_connection;
 mod h2_requests_are_checked;
 mod h2_requests_meet_shields_and_pages;

@@ -61,9 +61,10 @@ fn upgrades_in_a_row_lose_nothing() {
     );
     let load = Load::start(Plan {
         tls: Some(files.authority.clone()),
-        // Not over HTTP/2: these clients take GOAWAY, which asks to send a request again elsewhere (RFC 9113
-        // §6.8), for a failure.
         http1: 20,
+        // These never send a request a second time: GOAWAY must cost them none.
+        http2: 10,
+        streams_per_http2: 4,
         pause: Duration::from_millis(20),
         ..Plan::small(machine.https, "app.test")
     });

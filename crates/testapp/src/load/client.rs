@@ -161,7 +161,8 @@ impl Client {
         Ok(sender)
     }
 
-    /// Ends when the connection does.
+    /// Ends when the connection does, or is about to: what the client had not sent when GOAWAY came is for
+    /// the next connection.
     async fn run_http2_stream(&self, mut sender: http2::SendRequest<Full<Bytes>>, stream: usize) {
         let mut count = (self.number * 7 + stream) as u64;
         while !self.stopped() {
@@ -172,15 +173,22 @@ impl Client {
             let ask = Ask::of(&self.plan, count);
             let sent = Instant::now();
             let answer = timeout(REQUEST_TIMEOUT, async {
-                let response = sender
-                    .send_request(ask.request(&self.plan, Version::HTTP_2))
-                    .await;
-                ask.check(response.map_err(|error| error.to_string())?)
-                    .await
+                let request = ask.request(&self.plan, Version::HTTP_2);
+                match sender.try_send_request(request).await {
+                    Ok(response) => ask.check(response).await.map(Some),
+                    Err(mut refused) => match refused.take_message() {
+                        Some(_unsent) => Ok(None),
+                        // Its reason is below it.
+                        None => Err(format!("{:?}", refused.into_error())),
+                    },
+                }
             });
             let answer = answer
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer in {REQUEST_TIMEOUT:?}")));
+            let Some(answer) = answer.transpose() else {
+                return;
+            };
             self.note(&ask, sent, answer);
             sleep(self.plan.pause).await;
         }
