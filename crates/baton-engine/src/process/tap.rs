@@ -112,8 +112,11 @@ impl Tap {
         let mut moved = 0;
         let mut buffer = Vec::new();
         loop {
+            // Asked before the look: what is written between the two may be the end of the line, which
+            // is then neither out of sight nor a reason to cut it.
+            let waiting = self.waiting();
             let seen = self.peek(&mut buffer)?;
-            let take = whole_lines(&buffer[..seen], all || seen < self.waiting());
+            let take = whole_lines(&buffer[..seen], all || seen < waiting);
             if take == 0 {
                 return Ok(moved);
             }
@@ -215,5 +218,42 @@ mod tests {
         assert!(ReaderLock::take(&folder).expect("no error").is_none());
         drop(first);
         assert!(ReaderLock::take(&folder).expect("no error").is_some());
+    }
+
+    #[test]
+    fn a_line_that_comes_in_two_writes_is_never_cut_between_them() {
+        const LINES: usize = 3_000;
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::at(dir.path());
+        let mut command = make_fifo(&folder.file("stdout")).expect("a fifo");
+        let mut log = LogFile::open(folder.path()).expect("a log");
+        let mut tap = Tap::open(&folder, false).expect("a tap");
+        let writer = std::thread::spawn(move || {
+            for number in 0..LINES {
+                // The reader has caught up: it sees the first half alone.
+                while rustix::io::ioctl_fionread(&command).expect("asked") > 0 {
+                    std::thread::yield_now();
+                }
+                command.write_all(b"line ").expect("written");
+                command
+                    .write_all(format!("{number}\n").as_bytes())
+                    .expect("written");
+            }
+            // Its end of the FIFO stays open until all is read.
+            command
+        });
+        while !writer.is_finished() {
+            tap.drain(&mut log, false).expect("drained");
+        }
+        tap.drain(&mut log, false).expect("drained");
+
+        let log = text(&folder);
+        let lines = log.lines().map(|line| line.splitn(3, ' ').nth(2));
+        let mut count = 0;
+        for (number, line) in lines.enumerate() {
+            assert_eq!(line, Some(format!("line {number}").as_str()));
+            count += 1;
+        }
+        assert_eq!(count, LINES);
     }
 }
