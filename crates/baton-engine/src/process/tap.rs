@@ -12,11 +12,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::folder::{Folder, private_file};
+use super::folder::Folder;
 use super::log::LogFile;
 
 /// What the command may write while nobody reads; the most that an unprivileged pipe may hold.
@@ -25,25 +25,6 @@ const FIFO_BYTES: usize = 1024 * 1024;
 const BATCH: usize = 64 * 1024;
 /// A longer line is cut, as Docker does.
 const LINE: usize = 16 * 1024;
-
-/// The right to read an instance's output: one reader at a time, over all processes.
-pub(super) struct ReaderLock(#[expect(dead_code, reason = "held for its lock")] File);
-
-impl ReaderLock {
-    /// None while somebody else reads.
-    pub(super) fn take(folder: &Folder) -> io::Result<Option<ReaderLock>> {
-        let file = private_file()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.file("reader"))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(ReaderLock(file))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
 
 /// Makes a FIFO, or keeps the one that is there, and opens it for the command.
 pub(super) fn make_fifo(path: &Path) -> io::Result<File> {
@@ -207,17 +188,6 @@ mod tests {
             text(&folder).bytes().filter(|byte| *byte == b'x').count(),
             40 * 16 * 1024
         );
-    }
-
-    #[test]
-    fn only_one_reads_at_a_time() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let folder = Folder::at(dir.path());
-        let first = ReaderLock::take(&folder).expect("a lock");
-        assert!(first.is_some());
-        assert!(ReaderLock::take(&folder).expect("no error").is_none());
-        drop(first);
-        assert!(ReaderLock::take(&folder).expect("no error").is_some());
     }
 
     #[test]
