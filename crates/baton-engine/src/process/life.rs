@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use time::OffsetDateTime;
@@ -11,15 +10,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, watch};
 
 use super::folder::{Folder, exit_of};
-use super::log::LogFile;
 use super::oom::OomWitness;
+use super::output::Output;
 use super::spec::{Ended, ProcessRef, Running, Spec};
-use super::tap::{ReaderLock, Tap};
 use super::{proc, sys};
 use crate::{EngineEvent, Exit, InstanceId};
-
-/// How often a reader tries to get the output that somebody else still reads.
-const READER_RETRY: Duration = Duration::from_millis(200);
 
 /// A process that runs, or has just ended.
 pub(super) struct Life {
@@ -109,25 +104,36 @@ impl Life {
         mut engine: watch::Receiver<()>,
     ) {
         let mut output = Output::default();
-        let mut code_of_shim = None;
         let mut warned = false;
-        for process in [self.running.shim, self.running.child] {
-            let Some(pidfd) = open(process) else { continue };
+        // Both at once: the end of one that was killed would not be seen later.
+        let [child, shim] = [self.running.child, self.running.shim].map(open);
+        if let Some(child) = child {
             loop {
                 tokio::select! {
                     // The engine is gone: leave everything to the next one.
                     _ = engine.changed() => return,
-                    // This process has ended.
-                    _ = pidfd.readable() => break,
-                    // The process has written something, or this reader has just got its turn.
-                    moved = output.turn(&self.folder) => self.tell_readers(moved, &mut warned),
+                    // The command has ended.
+                    _ = child.readable() => break,
+                    // It has written something, or this reader has just got its turn.
+                    moved = output.read(&self.folder) => self.tell_readers(moved, &mut warned),
                 }
             }
-            code_of_shim = code_of_shim.or_else(|| reap(pidfd.as_fd()));
+        }
+        // The shim reads its last words, and ends.
+        let moved = output.leave(&self.folder);
+        self.tell_readers(moved, &mut warned);
+        let mut code_of_shim = None;
+        if let Some(shim) = shim {
+            tokio::select! {
+                _ = engine.changed() => return,
+                _ = shim.readable() => code_of_shim = reap(shim.as_fd()),
+            }
         }
         let exit = self.settle(code_of_shim, oom);
-        let moved = output.finish(&self.folder);
-        self.tell_readers(moved, &mut warned);
+        tokio::select! {
+            _ = engine.changed() => return,
+            moved = output.finish(&self.folder) => self.tell_readers(moved, &mut warned),
+        }
         self.ended.send_replace(Some(exit.clone()));
         // Nobody may be listening.
         let _ = events.send(EngineEvent::Exited {
@@ -201,75 +207,4 @@ fn reap(pidfd: std::os::fd::BorrowedFd<'_>) -> Option<i32> {
     let status = rustix::process::waitid(WaitId::PidFd(pidfd), options).ok()??;
     let signal = || status.terminating_signal().map(|signal| 128 + signal);
     status.exit_status().or_else(signal)
-}
-
-/// Both outputs of an instance, once this process has become their reader.
-#[derive(Default)]
-struct Output(Option<Reader>);
-
-struct Reader {
-    _lock: ReaderLock,
-    log: LogFile,
-    stdout: AsyncFd<Tap>,
-    stderr: AsyncFd<Tap>,
-}
-
-impl Output {
-    /// Waits for output, or for the right to read it, and moves it to the log. Bytes moved.
-    /// Cancel safe: all moving happens without a pause after the last wait.
-    async fn turn(&mut self, folder: &Folder) -> io::Result<usize> {
-        let Some(reader) = &mut self.0 else {
-            match Reader::open(folder) {
-                Ok(Some(reader)) => self.0 = Some(reader),
-                Ok(None) => tokio::time::sleep(READER_RETRY).await,
-                Err(error) => {
-                    tokio::time::sleep(READER_RETRY).await;
-                    return Err(error);
-                }
-            }
-            return Ok(0);
-        };
-        let Reader {
-            log,
-            stdout,
-            stderr,
-            ..
-        } = reader;
-        let mut ready = tokio::select! {
-            ready = stdout.readable_mut() => ready,
-            ready = stderr.readable_mut() => ready,
-        }?;
-        let moved = ready.get_inner_mut().drain(log, false);
-        ready.clear_ready();
-        moved
-    }
-
-    /// Moves what is left, whole lines or not.
-    fn finish(self, folder: &Folder) -> io::Result<usize> {
-        let reader = match self.0 {
-            Some(reader) => Some(reader),
-            None => Reader::open(folder)?,
-        };
-        let Some(mut reader) = reader else {
-            return Ok(0);
-        };
-        let stdout = reader.stdout.get_mut().drain(&mut reader.log, true)?;
-        let stderr = reader.stderr.get_mut().drain(&mut reader.log, true)?;
-        Ok(stdout + stderr)
-    }
-}
-
-impl Reader {
-    fn open(folder: &Folder) -> io::Result<Option<Reader>> {
-        let Some(lock) = ReaderLock::take(folder)? else {
-            return Ok(None);
-        };
-        let tap = |stderr| sys::watch(Tap::open(folder, stderr)?);
-        Ok(Some(Reader {
-            _lock: lock,
-            log: LogFile::open(folder.path())?,
-            stdout: tap(false)?,
-            stderr: tap(true)?,
-        }))
-    }
 }

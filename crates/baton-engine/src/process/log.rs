@@ -31,21 +31,16 @@ impl LogFile {
             .append(true)
             .create(true)
             .open(folder.join("log"))?;
-        let mut bytes = file.metadata()?.len();
-        // A writer that was killed may have left a line without its end.
-        if bytes > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            let mut last = [0];
-            file.read_exact(&mut last)?;
-            if last != *b"\n" {
-                file.write_all(b"\n")?;
-                bytes += 1;
-            }
+        let bytes = file.metadata()?.len();
+        let whole = whole_lines(&mut file, bytes)?;
+        // A writer that was killed left a part of a line. All of it is still where it read it from.
+        if whole < bytes {
+            file.set_len(whole)?;
         }
         Ok(LogFile {
             folder: folder.to_owned(),
             file,
-            bytes,
+            bytes: whole,
         })
     }
 
@@ -64,7 +59,11 @@ impl LogFile {
         if !out.ends_with(b"\n") {
             out.push(b'\n');
         }
-        self.file.write_all(&out)?;
+        if let Err(error) = self.file.write_all(&out) {
+            // On a disk that is full; what got in would tear the next line.
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
         self.bytes += out.len() as u64;
         if self.bytes >= LIMIT {
             self.rotate()?;
@@ -73,10 +72,37 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        fs::rename(self.folder.join("log"), self.folder.join("log.1"))?;
+        match fs::rename(self.folder.join("log"), self.folder.join("log.1")) {
+            // The one before went so far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         *self = LogFile::open(&self.folder)?;
         Ok(())
     }
+}
+
+/// How many of a log's `bytes` are lines with their end.
+fn whole_lines(file: &mut File, bytes: u64) -> io::Result<u64> {
+    let mut last = [0];
+    if bytes > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    if bytes == 0 || last == *b"\n" {
+        return Ok(bytes);
+    }
+    let mut all = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut all)?;
+    Ok(end_of_last_line(&all) as u64)
+}
+
+fn end_of_last_line(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1)
 }
 
 /// Reads a log: its last lines, then what is appended.
@@ -85,10 +111,8 @@ pub(super) struct LogReader {
     folder: PathBuf,
     service: String,
     replica: u32,
-    /// None until the first line was written.
+    /// None until the first line was written. Read up to the end of a line.
     file: Option<File>,
-    /// Start of a line whose end was not there yet.
-    unfinished: Vec<u8>,
 }
 
 impl LogReader {
@@ -98,7 +122,6 @@ impl LogReader {
             service: spec.service.name.clone(),
             replica: spec.replica,
             file: open_if_there(&folder.join("log"))?,
-            unfinished: Vec::new(),
         })
     }
 
@@ -134,15 +157,14 @@ impl LogReader {
     }
 
     fn read_on(&mut self) -> io::Result<Vec<LogLine>> {
-        let mut bytes = std::mem::take(&mut self.unfinished);
-        if let Some(file) = &mut self.file {
-            file.read_to_end(&mut bytes)?;
-        }
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        self.unfinished = bytes.split_off(whole);
+        let Some(file) = &mut self.file else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        // A line whose end is not there yet is read again: it may be taken back and written anew.
+        let unfinished = bytes.split_off(end_of_last_line(&bytes)).len() as u64;
+        file.seek(SeekFrom::Current(-unfinished.cast_signed()))?;
         Ok(self.parse(&bytes))
     }
 
@@ -161,7 +183,7 @@ impl LogReader {
             .and_then(|nanos| std::str::from_utf8(nanos).ok()?.parse().ok())
             .and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok());
         let stream = fields.next();
-        // A line that was torn by a kill is shown as it is.
+        // What is no line of ours is shown as it is.
         let text = match (at, fields.next()) {
             (Some(_), Some(text)) => text,
             _ => bytes,
@@ -202,7 +224,6 @@ mod tests {
             service: "api".to_owned(),
             replica: 1,
             file: open_if_there(&folder.join("log")).expect("readable"),
-            unfinished: Vec::new(),
         }
     }
 
@@ -226,14 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_does_not_swallow_the_next() {
+    fn a_line_that_a_kill_has_torn_is_written_anew() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("log"), "1 o whole\n2 o tor").expect("written");
+        fs::write(folder.path().join("log"), "1 o whole\n2 o line 69").expect("written");
+        let mut follower = reader(folder.path());
+        assert_eq!(texts(&follower.more().expect("read")), ["whole"]);
         LogFile::open(folder.path())
-            .and_then(|mut log| log.append(false, b"next\n"))
+            .and_then(|mut log| log.append(false, b"line 6917\n"))
             .expect("written");
+        assert_eq!(texts(&follower.more().expect("read")), ["line 6917"]);
         let lines = reader(folder.path()).tail(10).expect("read");
-        assert_eq!(texts(&lines), ["whole", "tor", "next"]);
+        assert_eq!(texts(&lines), ["whole", "line 6917"]);
     }
 
     #[test]

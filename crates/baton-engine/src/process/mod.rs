@@ -8,7 +8,7 @@
 //! | `life` | one process followed from start or adoption to its end |
 //! | `once` | a command that runs to its end beside the instances |
 //! | `folder`, `spec` | what is written down about an instance, and where |
-//! | `tap`, `log` | its output: from the FIFO to a bounded log, without loss |
+//! | `output`, `tap`, `log` | its output: whose turn it is to read, and from the FIFO to a bounded log, without loss |
 //! | `ports`, `user`, `signal` | `PORT`, `user:` and `stop_signal:` |
 //! | `proc`, `oom`, `sockets` | what `/proc` says |
 //! | `shield` | what a candidate is kept from doing to the live color |
@@ -26,6 +26,7 @@ mod log;
 mod methods;
 mod once;
 mod oom;
+mod output;
 mod ports;
 mod proc;
 mod shield;

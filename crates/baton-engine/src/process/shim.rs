@@ -18,10 +18,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use time::OffsetDateTime;
 
 use super::folder::Folder;
-use super::log::LogFile;
+use super::output::{self, Turn};
 use super::spec::{Ended, ProcessRef, Running, Spec};
-use super::tap::{self, ReaderLock, Tap};
-use super::{proc, sys, user};
+use super::{proc, sys, tap, user};
 use crate::oom_score;
 
 /// How often orphans are reaped and the output is looked at when nobody else does.
@@ -216,7 +215,8 @@ fn stay_until_it_ends(folder: &Folder, pid: i32) -> i32 {
             break code;
         }
         wait_a_while(watched.as_ref());
-        read_if_nobody_does(folder, UNREAD);
+        // Nobody is there to be told; the next look tries again.
+        let _ = read_if_nobody_does(folder);
     };
     let ended = Ended {
         code,
@@ -228,7 +228,8 @@ fn stay_until_it_ends(folder: &Folder, pid: i32) -> i32 {
     // On a disk that is full the exit code of the shim itself still tells it.
     let _ = folder.write("ended.json", &ended);
     end_everything();
-    read_if_nobody_does(folder, 1);
+    // Nobody is there to be told.
+    let _ = read_the_last_words(folder);
     code
 }
 
@@ -279,18 +280,26 @@ fn end_everything() {
     }
 }
 
-/// While no daemon runs the command must neither block on its output nor lose its last words.
-fn read_if_nobody_does(folder: &Folder, at_least: usize) {
-    let drain = |stderr: bool| -> io::Result<()> {
-        let mut tap = Tap::open(folder, stderr)?;
-        if tap.waiting() < at_least {
-            return Ok(());
-        }
-        if let Some(_lock) = ReaderLock::take(folder)? {
-            tap.drain(&mut LogFile::open(folder.path())?, at_least == 1)?;
-        }
-        Ok(())
-    };
-    // Nobody is there to be told; the next look tries again.
-    let _ = drain(false).and(drain(true));
+/// While no daemon runs the command must not block on its output.
+fn read_if_nobody_does(folder: &Folder) -> io::Result<()> {
+    let [mut stdout, mut stderr] = output::open(folder)?;
+    if stdout.waiting().max(stderr.waiting()) < UNREAD {
+        return Ok(());
+    }
+    match Turn::take(folder, [&stdout, &stderr])? {
+        Some(mut turn) => turn.drain([&mut stdout, &mut stderr], false).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What is in the FIFOs goes with this process, and so may a daemon that has not read it yet.
+fn read_the_last_words(folder: &Folder) -> io::Result<()> {
+    let [mut stdout, mut stderr] = output::open(folder)?;
+    let until = Instant::now() + output::LAST_WORDS;
+    while output::drain_the_rest(folder, [&mut stdout, &mut stderr])?.is_none()
+        && Instant::now() < until
+    {
+        std::thread::sleep(output::RETRY_LAST);
+    }
+    Ok(())
 }

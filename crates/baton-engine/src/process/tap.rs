@@ -12,11 +12,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::folder::{Folder, private_file};
+use super::folder::Folder;
 use super::log::LogFile;
 
 /// What the command may write while nobody reads; the most that an unprivileged pipe may hold.
@@ -25,25 +25,6 @@ const FIFO_BYTES: usize = 1024 * 1024;
 const BATCH: usize = 64 * 1024;
 /// A longer line is cut, as Docker does.
 const LINE: usize = 16 * 1024;
-
-/// The right to read an instance's output: one reader at a time, over all processes.
-pub(super) struct ReaderLock(#[expect(dead_code, reason = "held for its lock")] File);
-
-impl ReaderLock {
-    /// None while somebody else reads.
-    pub(super) fn take(folder: &Folder) -> io::Result<Option<ReaderLock>> {
-        let file = private_file()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.file("reader"))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(ReaderLock(file))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
 
 /// Makes a FIFO, or keeps the one that is there, and opens it for the command.
 pub(super) fn make_fifo(path: &Path) -> io::Result<File> {
@@ -112,8 +93,11 @@ impl Tap {
         let mut moved = 0;
         let mut buffer = Vec::new();
         loop {
-            let (seen, more) = self.peek(&mut buffer)?;
-            let take = whole_lines(&buffer[..seen], all || more);
+            // Asked before the look: what is written between the two may be the end of the line, which
+            // is then neither out of sight nor a reason to cut it.
+            let waiting = self.waiting();
+            let seen = self.peek(&mut buffer)?;
+            let take = whole_lines(&buffer[..seen], all || seen < waiting);
             if take == 0 {
                 return Ok(moved);
             }
@@ -125,20 +109,18 @@ impl Tap {
         }
     }
 
-    /// Copies what waits, up to a batch, and leaves it in the FIFO: how much, and whether there was more that
-    /// did not fit. What is written from now on is no such more: the command may be in the middle of a line.
-    fn peek(&mut self, buffer: &mut Vec<u8>) -> io::Result<(usize, bool)> {
-        let waiting = self.waiting();
-        if waiting == 0 {
-            return Ok((0, false));
+    /// Copies what waits, up to a batch, and leaves it in the FIFO.
+    fn peek(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if self.waiting() == 0 {
+            return Ok(0);
         }
         buffer.resize(BATCH, 0);
         match rustix::pipe::tee(&self.fifo, &self.copy_in, BATCH, SpliceFlags::NONBLOCK) {
             Ok(seen) => {
                 self.copy_out.read_exact(&mut buffer[..seen])?;
-                Ok((seen, seen < waiting))
+                Ok(seen)
             }
-            Err(Errno::AGAIN) => Ok((0, false)),
+            Err(Errno::AGAIN) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -190,35 +172,6 @@ mod tests {
         assert_eq!(lines, ["whole", "half", "end"]);
     }
 
-    /// A command that writes a line in several writes does so while a reader looks.
-    #[test]
-    fn a_line_is_not_cut_because_its_end_comes_meanwhile() {
-        const LINES: usize = 20_000;
-        let dir = tempfile::tempdir().expect("a folder");
-        let folder = Folder::at(dir.path());
-        let mut command = make_fifo(&folder.file("stderr")).expect("a fifo");
-        let mut log = LogFile::open(folder.path()).expect("a log");
-        let mut tap = Tap::open(&folder, true).expect("a tap");
-        let writer = std::thread::spawn(move || {
-            for number in 0..LINES {
-                for piece in ["line ", &number.to_string(), "\n"] {
-                    command.write_all(piece.as_bytes()).expect("written");
-                }
-            }
-            command
-        });
-        while !writer.is_finished() {
-            tap.drain(&mut log, false).expect("drained");
-        }
-        tap.drain(&mut log, false).expect("drained");
-        drop(writer.join().expect("no panic"));
-        let log = text(&folder);
-        assert_eq!(log.lines().count(), LINES);
-        for (number, line) in log.lines().enumerate() {
-            assert!(line.ends_with(&format!(" e line {number}")), "{line}");
-        }
-    }
-
     #[test]
     fn a_line_without_end_is_cut_and_does_not_block_the_app() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -238,13 +191,39 @@ mod tests {
     }
 
     #[test]
-    fn only_one_reads_at_a_time() {
+    fn a_line_that_comes_in_two_writes_is_never_cut_between_them() {
+        const LINES: usize = 3_000;
         let dir = tempfile::tempdir().expect("a folder");
         let folder = Folder::at(dir.path());
-        let first = ReaderLock::take(&folder).expect("a lock");
-        assert!(first.is_some());
-        assert!(ReaderLock::take(&folder).expect("no error").is_none());
-        drop(first);
-        assert!(ReaderLock::take(&folder).expect("no error").is_some());
+        let mut command = make_fifo(&folder.file("stdout")).expect("a fifo");
+        let mut log = LogFile::open(folder.path()).expect("a log");
+        let mut tap = Tap::open(&folder, false).expect("a tap");
+        let writer = std::thread::spawn(move || {
+            for number in 0..LINES {
+                // The reader has caught up: it sees the first half alone.
+                while rustix::io::ioctl_fionread(&command).expect("asked") > 0 {
+                    std::thread::yield_now();
+                }
+                command.write_all(b"line ").expect("written");
+                command
+                    .write_all(format!("{number}\n").as_bytes())
+                    .expect("written");
+            }
+            // Its end of the FIFO stays open until all is read.
+            command
+        });
+        while !writer.is_finished() {
+            tap.drain(&mut log, false).expect("drained");
+        }
+        tap.drain(&mut log, false).expect("drained");
+
+        let log = text(&folder);
+        let lines = log.lines().map(|line| line.splitn(3, ' ').nth(2));
+        let mut count = 0;
+        for (number, line) in lines.enumerate() {
+            assert_eq!(line, Some(format!("line {number}").as_str()));
+            count += 1;
+        }
+        assert_eq!(count, LINES);
     }
 }

@@ -21,6 +21,10 @@ pub(crate) fn tests() -> Vec<Trial> {
             "an_end_while_no_daemon_runs_is_read_afterwards",
             ended_meanwhile,
         ),
+        test(
+            "last_words_outlive_a_daemon_that_is_killed_before_it_reads_them",
+            last_words,
+        ),
         test("output_does_not_block_an_app_while_no_daemon_runs", unread),
         test(
             "a_daemon_killed_while_it_starts_an_instance_leaves_none_unknown",
@@ -161,6 +165,43 @@ async fn ended_meanwhile() {
     assert_eq!(state(&engine, &id).await, InstanceState::Exited(exit(5)));
     assert_eq!(engine.stop(&id).await.expect("stopped"), exit(5));
     assert_every_line(&lines(&engine, &id).await);
+}
+
+async fn last_words() {
+    let bench = Bench::new();
+    let go = bench.path("go");
+    let script = format!(
+        "while [ ! -e {} ]; do sleep 0.02; done; echo out; echo err >&2; printf bye",
+        go.display()
+    );
+    let engine = open(bench.data.path());
+    let started = start(&engine, &slot(Color::Blue), 1, &shell(&script)).await;
+    let id = started.expect("started")[0].id.clone();
+    let folder = bench.folder(&id);
+    drop(engine);
+    // A daemon whose turn it is to read, and which does not get to it.
+    let reader = until("the former one has ended its turn", || {
+        let reader = std::fs::File::create(folder.join("reader")).ok()?;
+        let free = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&reader, free).ok().map(|()| reader)
+    })
+    .await;
+    std::fs::write(&go, "").expect("written");
+    until("it has ended", || {
+        folder.join("ended.json").exists().then_some(())
+    })
+    .await;
+    let shim = bench.pid(&id, "shim");
+    // Nothing tells that somebody stays: looked at for a while.
+    for _ in 0..20 {
+        assert!(is_alive(shim), "the shim has left its last words unread");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(reader);
+    until("the shim has ended", || (!is_alive(shim)).then_some(())).await;
+    let mut lines = lines(&open(bench.data.path()), &id).await;
+    lines.sort();
+    assert_eq!(lines, ["bye", "err", "out"]);
 }
 
 async fn unread() {

@@ -23,27 +23,27 @@ fn switch_of(ran: &Ran) -> Duration {
     Duration::from_millis(ms.unwrap_or_else(|| panic!("no switch: {ran}")))
 }
 
-#[test]
-fn a_job_never_ticks_in_two_colors() {
+fn never_in_two_colors(engine: Engine) {
     let (deploys, rollbacks) = if long() { (20, 5) } else { (4, 2) };
     let machine = Machine::start();
-    let file = machine.folder().join("ticks");
-    let mut app = App::new(Engine::Process, "ticks");
+    let mut app = App::new(engine, "ticks");
+    let (here, there) = app.share();
+    let file = here.join("ticks");
     app.policy(
         "activate",
         &format!("{{ path: /internal/active, wait: {}s }}", WAIT.as_secs()),
-    );
+    )
     // So that some rollbacks find the old color up, and others boot it.
-    app.policy("keep_warm", "60s");
-    app.variable("TICK_FILE", file.to_str().unwrap());
-    app.variable("TICK_RUN_MS", TICK);
+    .policy("keep_warm", "60s")
+    .variable("TICK_FILE", &format!("{there}/ticks"))
+    .variable("TICK_RUN_MS", TICK);
     machine.deploy(&app, &[]);
-    let ticking = |turns: usize| {
+    let turns = |count: usize| {
         wait_for("the job to tick in the new color", PATIENCE, || {
             let ticks = verify_ticks(&file);
             let ticks = ticks.unwrap_or_else(|error| panic!("{error}\n{}", machine.log()));
-            (ticks.turns.len() == turns).then_some(())
-        });
+            (ticks.turns.len() == count).then_some(ticks.turns)
+        })
     };
     wait_for("the job to tick", PATIENCE, || {
         verify_ticks(&file)
@@ -63,7 +63,10 @@ fn a_job_never_ticks_in_two_colors() {
         let ran = machine.baton(&app, command);
         assert_eq!(ran.code, 0, "{ran}\n{}", machine.log());
         longest_switch = longest_switch.max(switch_of(&ran));
-        ticking(number + 2);
+        let turns = turns(number + 2);
+        if let ("rollback", [.., old, _, new]) = (command[0], turns.as_slice()) {
+            assert_eq!(old, new, "it ticks where it went back to");
+        }
     }
     let ticks = verify_ticks(&file).unwrap();
     assert!(
@@ -74,9 +77,19 @@ fn a_job_never_ticks_in_two_colors() {
     // One may run just now.
     assert!(ticks.unfinished <= 1, "{ticks:?}");
     println!(
-        "{} ticks in {} turns; the longest rest was {:?}, the longest switch {longest_switch:?}",
+        "{engine:?}: {} ticks in {} turns; the longest rest was {:?}, the longest switch {longest_switch:?}",
         ticks.ticks,
         ticks.turns.len(),
         ticks.longest_pause
     );
+}
+
+#[test]
+fn a_job_of_containers_never_ticks_in_two_colors() {
+    never_in_two_colors(Engine::Docker);
+}
+
+#[test]
+fn a_job_of_processes_never_ticks_in_two_colors() {
+    never_in_two_colors(Engine::Process);
 }

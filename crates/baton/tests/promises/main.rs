@@ -32,7 +32,6 @@ mod hosts_stand_for_another;
 mod images_come_without_a_registry;
 mod in_flight_request_is_answered_by_old_color;
 mod internal_callers_follow_the_switch;
-mod jobs_run_in_one_color;
 mod jobs_tick_in_one_color;
 mod killed_instance_comes_back;
 mod maintenance_answers_with_a_page;
