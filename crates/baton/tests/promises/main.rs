@@ -47,6 +47,7 @@ mod one_deploy_at_a_time;
 mod one_gib_is_enough;
 mod open_streams_hold_no_deploy;
 mod paused_app_holds_requests;
+mod pipeline_recipes_work;
 mod plain_compose_app_is_adopted;
 mod post_event_stream_is_sent_once;
 mod preview_lives_beside_the_live_color;
