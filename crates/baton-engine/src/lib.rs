@@ -9,6 +9,7 @@
 //! | [`error`] | [`EngineError`] |
 //! | [`docker`] | the Docker Engine (API) and `docker compose up` |
 //! | `process` | child process groups, each behind a shim |
+//! | [`whole_file`] | files that are there whole or not at all |
 //! | `oom_score`, `procfs` | how early the kernel kills a process when memory runs out, for both engines |
 //!
 //! This crate knows no strategy, no plan and no route: it does what it is told to one slot at a time.
@@ -22,6 +23,7 @@ pub mod once;
 mod oom_score;
 pub mod process;
 mod procfs;
+pub mod whole_file;
 
 pub use docker::DockerEngine;
 pub use engine::{Credentials, Engine, ImageTar, Replicas, Shield, Slot, Start, WantedImage};

@@ -13,7 +13,7 @@
 //! there is no moment at which a shim lives and a new daemon could not know.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use super::proc;
 use super::spec::{Ended, Running, Spec};
 use crate::engine::Slot;
+use crate::whole_file;
 use crate::{Exit, Instance, InstanceId, InstanceState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,18 +163,9 @@ impl Folder {
         }
     }
 
-    /// Whole or not at all, and there after a power cut: write, fsync, rename, fsync the folder.
+    /// Whole or not at all, and there after a power cut.
     pub(super) fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        let new = self.file(&format!("{name}.new"));
-        let mut file = private_file()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        file.sync_all()?;
-        fs::rename(&new, self.file(name))?;
-        File::open(&self.0)?.sync_all()
+        whole_file::write(&self.file(name), &serde_json::to_vec(value)?, 0o600)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What is kept in the data folder: the account and the certificates with their keys, readable by the
 //! daemon alone, each authority's in a folder of its own.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use baton_engine::whole_file;
 use baton_proxy::Certificate;
 
 use crate::error::CliError;
@@ -74,18 +74,6 @@ impl Store {
 
     /// Whole or not at all, also when the power fails.
     fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let path = self.0.join(name);
-        let folder = path.parent().unwrap_or(&self.0);
-        let scratch = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&scratch)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&scratch, &path)?;
-        File::open(folder)?.sync_all()
+        whole_file::write(&self.0.join(name), bytes, 0o600)
     }
 }

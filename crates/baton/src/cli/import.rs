@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use baton_compose::glance;
+use baton_engine::whole_file;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Global;
-use super::init::replace;
+use super::drafts::Drafts;
 use super::project::{FileArgs, Selection};
 use crate::error::CliError;
 use crate::import::{self, Imported};
@@ -57,29 +58,15 @@ impl FromNginx {
         let glance =
             glance::glance(&options).map_err(|error| CliError::Usage(error.to_string()))?;
         let imported = import::nginx(&self.nginx, &glance).map_err(CliError::Usage)?;
-        let mut text = glance.text.clone();
-        for draft in &imported.drafts {
-            text = glance::insert(&text, &draft.service, &draft.lines).ok_or_else(|| {
-                CliError::Usage(format!(
-                    "{}: services.{} is not written as a block of lines; add this to it by hand:\n{}",
-                    glance.file.display(),
-                    draft.service,
-                    draft.lines.trim_end()
-                ))
-            })?;
-        }
+        let drafts = Drafts::insert(&glance, &imported.drafts)?;
         if let Some(output) = &self.output {
             settings(output, &imported.settings)?;
         }
         if self.apply {
-            replace(&glance.file, &text)?;
+            drafts.write()?;
         }
-        self.show(global, &imported)?;
-        let services: Vec<_> = imported
-            .drafts
-            .iter()
-            .map(|draft| json!({"service": draft.service, "x_baton": draft.lines, "remarks": draft.remarks}))
-            .collect();
+        drafts.show(global, self.apply)?;
+        self.show_rest(global, &imported)?;
         let left: Vec<_> = imported
             .left
             .iter()
@@ -88,31 +75,21 @@ impl FromNginx {
         global.out().result(&json!({
             "file": glance.file,
             "applied": self.apply,
-            "services": services,
+            "services": drafts.json(),
             "settings": imported.settings,
             "left": left,
         }))
     }
 
-    fn show(&self, global: &Global, imported: &Imported) -> Result<(), CliError> {
+    /// What is not of the compose file.
+    fn show_rest(&self, global: &Global, imported: &Imported) -> Result<(), CliError> {
         let out = global.out();
-        let added = |line: &str| out.paint.green(&format!("+ {line}"));
-        for draft in &imported.drafts {
-            let verb = if self.apply { "has" } else { "would get" };
-            out.text(&format!("services.{} {verb}", draft.service))?;
-            for line in draft.lines.lines() {
-                out.text(&format!("  {}", added(line)))?;
-            }
-            for remark in &draft.remarks {
-                out.text(&format!("{} {remark}", out.paint.yellow("!")))?;
-            }
-        }
         match &self.output {
             Some(file) => out.text(&format!("{} has", file.display()))?,
             None => out.text("/etc/baton/baton.toml would get (--output writes it)")?,
         }
         for line in imported.settings.lines() {
-            out.text(&format!("  {}", added(line)))?;
+            out.text(&format!("  {}", out.paint.green(&format!("+ {line}"))))?;
         }
         if !imported.left.is_empty() {
             out.text("not carried over")?;
@@ -130,16 +107,12 @@ impl FromNginx {
 
 /// Somebody's settings are not overwritten.
 fn settings(file: &Path, text: &str) -> Result<(), CliError> {
-    let new = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .open(file);
-    let written = new.and_then(|mut new| std::io::Write::write_all(&mut new, text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => CliError::Usage(format!(
+    if file.exists() {
+        return Err(CliError::Usage(format!(
             "{}: it is there already; add these lines to it by hand:\n{text}",
             file.display()
-        )),
-        _ => CliError::other(file.display(), error),
-    })
+        )));
+    }
+    whole_file::write(file, text.as_bytes(), 0o644)
+        .map_err(|error| CliError::other(file.display(), error))
 }

@@ -1,13 +1,11 @@
 //! `baton init`.
 
-use std::io::Write;
-use std::path::Path;
-
 use baton_compose::glance;
 use clap::Args;
 use serde_json::json;
 
 use super::Global;
+use super::drafts::Drafts;
 use super::project::{FileArgs, Selection};
 use crate::error::CliError;
 use crate::init::{self, Draft, Said};
@@ -45,56 +43,12 @@ impl Init {
         };
         let chosen = init::choose(&glance, &said).map_err(CliError::Usage)?;
         let drafts: Vec<Draft> = chosen.iter().map(|seen| init::draft(seen, &said)).collect();
-        let mut text = glance.text.clone();
-        for draft in &drafts {
-            text = glance::insert(&text, &draft.service, &draft.lines).ok_or_else(|| {
-                CliError::Usage(format!(
-                    "{}: services.{} is not written as a block of lines; add this to it by hand:\n{}",
-                    glance.file.display(),
-                    draft.service,
-                    draft.lines.trim_end()
-                ))
-            })?;
-        }
+        let drafts = Drafts::insert(&glance, &drafts)?;
         if !self.print {
-            replace(&glance.file, &text)?;
+            drafts.write()?;
         }
-        for draft in &drafts {
-            let verb = if self.print { "would get" } else { "has" };
-            out.text(&format!("services.{} {verb}", draft.service))?;
-            for line in draft.lines.lines() {
-                out.text(&format!("  {}", out.paint.green(&format!("+ {line}"))))?;
-            }
-            for remark in &draft.remarks {
-                out.text(&format!("{} {remark}", out.paint.yellow("!")))?;
-            }
-        }
+        drafts.show(global, !self.print)?;
         out.text("next: `baton check` shows the plan, `baton deploy` carries it out")?;
-        let services: Vec<_> = drafts
-            .iter()
-            .map(|draft| json!({"service": draft.service, "x_baton": draft.lines, "remarks": draft.remarks}))
-            .collect();
-        out.result(&json!({ "file": glance.file, "services": services }))
+        out.result(&json!({ "file": glance.file, "services": drafts.json() }))
     }
-}
-
-/// Whole or not at all, with the permissions it had.
-pub(super) fn replace(file: &Path, text: &str) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::other(file.display(), error);
-    // What a link leads to is changed, not the link.
-    let file = &file.canonicalize().map_err(failed)?;
-    let permissions = std::fs::metadata(file).map_err(failed)?.permissions();
-    let beside = file.with_extension(format!("baton-{}", std::process::id()));
-    let written = (|| {
-        let mut new = std::fs::File::create(&beside)?;
-        new.set_permissions(permissions)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        std::fs::rename(&beside, file)
-    })();
-    if written.is_err() {
-        // What is left of it helps nobody.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(failed)
 }

@@ -20,6 +20,7 @@ mod dependencies;
 mod deploy;
 mod difference;
 mod doctor;
+mod drafts;
 mod events;
 mod fetch;
 mod follow;

@@ -10,10 +10,10 @@
 
 pub mod unit;
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use baton_engine::whole_file;
 
 use crate::error::CliError;
 
@@ -124,25 +124,7 @@ fn write(file: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::other(file.display(), error);
     let folder = file.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        let mut new = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&beside)?;
-        new.write_all(content)?;
-        new.sync_all()?;
-        std::fs::rename(&beside, file)?;
-        std::fs::File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        // What is left of it helps nobody.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(failed)
+    whole_file::write(file, content, mode).map_err(failed)
 }
 
 /// Removes a file that may not be there; false when it was not.
