@@ -1,5 +1,7 @@
 //! What the daemon is started with: flag, then environment, then file, then default.
 
+mod typed;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -7,77 +9,16 @@ use std::str::FromStr;
 
 use baton_deploy::router::NginxSettings;
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+pub use self::typed::Typed;
 use super::dashboard;
 use crate::access_log;
 use crate::acme::settings::{AcmeSettings, DEFAULT_DIRECTORY};
 use crate::error::CliError;
 
-/// Read when no other is named.
-const CONFIG: &str = "/etc/baton/baton.toml";
 /// Where root's daemon listens for commands.
 const MACHINE_SOCKET: &str = "/run/baton/baton.sock";
-
-/// The keys of the configuration file, which are the flags without their dashes.
-const KEYS: [&str; 22] = [
-    "http",
-    "https",
-    "data",
-    "socket",
-    "workers",
-    "log",
-    "trusted-proxy",
-    "metrics",
-    "access-log",
-    "access-log-file",
-    "router",
-    "nginx-include",
-    "nginx-command",
-    "nginx-reload",
-    "nginx-check",
-    "dashboard",
-    "dashboard-cert",
-    "dashboard-key",
-    "dashboard-host",
-    "acme-email",
-    "acme-directory",
-    "acme-ca",
-];
-
-/// What was typed, in flags and environment or in the file; not yet checked.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct Typed {
-    #[serde(deserialize_with = "one_or_many")]
-    pub http: Option<Vec<String>>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub https: Option<Vec<String>>,
-    pub data: Option<PathBuf>,
-    pub socket: Option<PathBuf>,
-    pub workers: Option<usize>,
-    pub log: Option<String>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub trusted_proxy: Option<Vec<String>>,
-    pub metrics: Option<String>,
-    pub access_log: Option<String>,
-    pub access_log_file: Option<PathBuf>,
-    pub router: Option<String>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub dashboard: Option<Vec<String>>,
-    pub dashboard_cert: Option<PathBuf>,
-    pub dashboard_key: Option<PathBuf>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub dashboard_host: Option<Vec<String>>,
-    pub nginx_include: Option<PathBuf>,
-    pub nginx_command: Option<String>,
-    pub nginx_reload: Option<String>,
-    pub nginx_check: Option<String>,
-    pub acme_email: Option<String>,
-    pub acme_directory: Option<String>,
-    pub acme_ca: Option<PathBuf>,
-}
 
 /// What it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,68 +128,8 @@ pub fn resolve(
     config: Option<&Path>,
     machine: &Machine,
 ) -> Result<Settings, CliError> {
-    let file = read_config(config)?;
-    check(merge(typed, file), machine)
-}
-
-fn read_config(config: Option<&Path>) -> Result<Typed, CliError> {
-    let path = config.unwrap_or(Path::new(CONFIG));
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && config.is_none() => {
-            Ok(Typed::default())
-        }
-        Err(error) => Err(CliError::Usage(format!(
-            "{}: cannot read it: {error}",
-            path.display()
-        ))),
-    }
-}
-
-fn parse(path: &Path, text: &str) -> Result<Typed, CliError> {
-    let wrong = |error: toml::de::Error| CliError::Usage(format!("{}: {error}", path.display()));
-    let table: toml::Table = text.parse().map_err(wrong)?;
-    for key in table.keys() {
-        if !KEYS.contains(&key.as_str()) {
-            let nearest = KEYS
-                .into_iter()
-                .min_by_key(|known| strsim::damerau_levenshtein(known, key))
-                .unwrap_or("http");
-            return Err(CliError::Usage(format!(
-                "{}: unknown key {key:?}; the nearest known one is {nearest:?} (all: {})",
-                path.display(),
-                KEYS.join(", ")
-            )));
-        }
-    }
-    table.try_into().map_err(wrong)
-}
-
-fn merge(typed: Typed, file: Typed) -> Typed {
-    Typed {
-        http: typed.http.or(file.http),
-        https: typed.https.or(file.https),
-        data: typed.data.or(file.data),
-        socket: typed.socket.or(file.socket),
-        workers: typed.workers.or(file.workers),
-        log: typed.log.or(file.log),
-        trusted_proxy: typed.trusted_proxy.or(file.trusted_proxy),
-        metrics: typed.metrics.or(file.metrics),
-        access_log: typed.access_log.or(file.access_log),
-        access_log_file: typed.access_log_file.or(file.access_log_file),
-        router: typed.router.or(file.router),
-        nginx_include: typed.nginx_include.or(file.nginx_include),
-        nginx_command: typed.nginx_command.or(file.nginx_command),
-        nginx_reload: typed.nginx_reload.or(file.nginx_reload),
-        nginx_check: typed.nginx_check.or(file.nginx_check),
-        dashboard: typed.dashboard.or(file.dashboard),
-        dashboard_cert: typed.dashboard_cert.or(file.dashboard_cert),
-        dashboard_key: typed.dashboard_key.or(file.dashboard_key),
-        dashboard_host: typed.dashboard_host.or(file.dashboard_host),
-        acme_email: typed.acme_email.or(file.acme_email),
-        acme_directory: typed.acme_directory.or(file.acme_directory),
-        acme_ca: typed.acme_ca.or(file.acme_ca),
-    }
+    let file = typed::read(config)?;
+    check(typed.or(file), machine)
 }
 
 fn check(typed: Typed, machine: &Machine) -> Result<Settings, CliError> {
@@ -539,23 +420,9 @@ fn networks(list: &[String]) -> Result<Vec<IpNet>, CliError> {
         .collect()
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a string or a list of strings")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(Some(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::typed::parse;
     use super::*;
 
     fn user() -> Machine {
@@ -636,7 +503,7 @@ mod tests {
             http: list("127.0.0.1:2"),
             ..Typed::default()
         };
-        let settings = check(merge(typed, file), &user()).unwrap();
+        let settings = check(typed.or(file), &user()).unwrap();
         assert_eq!(settings.http, ["127.0.0.1:2".parse().unwrap()]);
         assert_eq!(settings.workers, 7);
         assert_eq!(settings.trusted_proxies.len(), 2);
