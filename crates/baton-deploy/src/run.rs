@@ -19,10 +19,13 @@ use crate::progress::Progress;
 use crate::running::{Hurry, RunningDeploy};
 use crate::step::{self, StepError, Walk, receipt};
 use crate::store::{DeployRow, Phase};
-use crate::tail::{self, After};
 
-/// An undo that fails (an engine that does not answer) is tried so often.
-const UNDO_TRIES: u32 = 3;
+mod outcome;
+mod undo;
+
+use outcome::failed_outcome;
+pub(crate) use outcome::live_outcome;
+pub(crate) use undo::{take_back, way_back};
 
 /// A deploy with its lock, from the plan to the receipt.
 pub(crate) async fn deploy(
@@ -131,47 +134,6 @@ async fn ended(walk: &mut Walk, result: Result<(), StepError>) -> (Outcome, bool
     });
     take_back(walk).await;
     (failed_outcome(walk, error).await, false)
-}
-
-/// After the switch. What cannot be taken back stays live, and says so.
-pub(crate) async fn way_back(walk: &mut Walk, worse: StepError) -> (Outcome, bool) {
-    write(walk, StepName::Switch, &EntryKind::UndoStarted).await;
-    walk.deploy.feed.tell(Progress::UndoStarted {
-        step: StepName::Switch,
-    });
-    match step::way_back(walk).await {
-        Ok(()) => {
-            write(walk, StepName::Switch, &EntryKind::UndoFinished).await;
-            walk.deploy.feed.tell(Progress::UndoFinished {
-                step: StepName::Switch,
-            });
-            walk.served = true;
-            (failed_outcome(walk, worse).await, false)
-        }
-        Err(error) => {
-            let error = error.to_string();
-            write(
-                walk,
-                StepName::Switch,
-                &EntryKind::UndoFailed {
-                    error: error.clone(),
-                },
-            )
-            .await;
-            walk.deploy.feed.tell(Progress::UndoFailed {
-                step: StepName::Switch,
-                error: error.clone(),
-            });
-            let mut outcome = live_outcome(walk).await;
-            outcome.ok = false;
-            outcome.exit_code = ExitCode::Error;
-            outcome.message = format!(
-                "{}; it could not be taken back: {error}; `baton rollback` tries again",
-                worse.text()
-            );
-            (outcome, true)
-        }
-    }
 }
 
 /// Tells the command how its part ended, and writes it down.
@@ -296,189 +258,6 @@ pub(crate) async fn rest_of_head(walk: &mut Walk) -> Result<(), StepError> {
         walk.keeper = None;
     }
     head(walk).await
-}
-
-/// Undoes every step that was started, last one first.
-pub(crate) async fn take_back(walk: &mut Walk) {
-    let entries = match walk.core.store.entries(walk.deploy.id).await {
-        Ok(entries) => entries,
-        Err(error) => {
-            // Without the journal: everything up to the switch.
-            tracing::error!(deploy = walk.deploy.id, "{error}");
-            Vec::new()
-        }
-    };
-    let started = |step: StepName| {
-        entries.is_empty()
-            || entries
-                .iter()
-                .any(|entry| entry.step == step && entry.kind == EntryKind::Started)
-    };
-    let steps: Vec<_> = walk
-        .plan
-        .steps
-        .iter()
-        .copied()
-        .take_while(|step| !step.commits())
-        .chain([StepName::Switch])
-        .filter(|step| started(*step))
-        .collect();
-    for step in steps.into_iter().rev() {
-        undo(walk, step).await;
-    }
-}
-
-async fn undo(walk: &mut Walk, step: StepName) {
-    let id = walk.deploy.id;
-    let shown = step::shows_undo(step);
-    write(walk, step, &EntryKind::UndoStarted).await;
-    if shown {
-        walk.deploy.feed.tell(Progress::UndoStarted { step });
-    }
-    let mut result = Ok(());
-    for attempt in 0..UNDO_TRIES {
-        result = match AssertUnwindSafe(step::undo(step, walk))
-            .catch_unwind()
-            .await
-        {
-            Ok(result) => result,
-            Err(_) => Err(DeployError::Other("the undo panicked".to_owned())),
-        };
-        if result.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500) * (attempt + 1)).await;
-    }
-    match result {
-        Ok(()) => {
-            write(walk, step, &EntryKind::UndoFinished).await;
-            if shown {
-                walk.deploy.feed.tell(Progress::UndoFinished { step });
-            }
-        }
-        Err(error) => {
-            let error = error.to_string();
-            tracing::error!(deploy = id, %step, "cannot undo: {error}");
-            let entry = EntryKind::UndoFailed {
-                error: error.clone(),
-            };
-            write(walk, step, &entry).await;
-            walk.deploy.feed.tell(Progress::UndoFailed { step, error });
-            // Someone has to end it once the engine answers again.
-            if step == StepName::Start
-                && let Err(error) =
-                    tail::linger(&walk.core, &walk.deploy.app, walk.plan.to, id, After::End).await
-            {
-                tracing::error!(deploy = id, %step, "{error}");
-            }
-        }
-    }
-}
-
-/// An undo goes on even when the journal cannot be written (a full disk).
-async fn write(walk: &Walk, step: StepName, entry: &EntryKind) {
-    if let Err(error) = walk.core.store.journal(walk.deploy.id, step, entry).await {
-        tracing::error!(deploy = walk.deploy.id, %step, "{error}");
-    }
-}
-
-pub(crate) async fn live_outcome(walk: &Walk) -> Outcome {
-    Outcome {
-        ok: true,
-        exit_code: ExitCode::Done,
-        app: walk.deploy.app.to_string(),
-        deploy: Some(walk.deploy.id),
-        release: Some(walk.plan.release),
-        live: if walk.plan.switches() {
-            Some(walk.plan.to)
-        } else {
-            walk.core
-                .routes
-                .live(&walk.deploy.app)
-                .await
-                .map(|live| live.color)
-        },
-        message: match (walk.old(), &walk.release) {
-            (_, Some(release)) if !walk.plan.switches() => format!(
-                "{} is staged ({}) at {}",
-                walk.plan.release,
-                walk.plan.to,
-                step::serve_preview::hosts(release).join(", ")
-            ),
-            (Some((color, old)), _) => format!(
-                "{} is live ({}); {} ({color}) drains",
-                walk.plan.release, walk.plan.to, old.id
-            ),
-            (None, _) => format!("{} is live ({})", walk.plan.release, walk.plan.to),
-        },
-        failure: None,
-        receipt: if walk.plan.switches() {
-            receipt::build(walk, "live").await.ok()
-        } else {
-            None
-        },
-    }
-}
-
-async fn failed_outcome(walk: &Walk, error: StepError) -> Outcome {
-    let text = error.text();
-    let (exit_code, word, failure) = match error {
-        StepError::NothingToDo(_) => (ExitCode::Done, "nothing to do", None),
-        StepError::Cancelled(_) if walk.served => (ExitCode::TakenBack, "cancelled", None),
-        StepError::Cancelled(_) => (ExitCode::Error, "cancelled", None),
-        StepError::Refused(_) => (ExitCode::Refused, "refused", None),
-        StepError::Uncertified(_) => (ExitCode::Refused, "failed", None),
-        StepError::Release { failure, .. } | StepError::Worse { failure, .. } => {
-            let (exit_code, word) = if walk.served {
-                (ExitCode::TakenBack, "taken back")
-            } else {
-                (ExitCode::ReleaseFailed, "failed")
-            };
-            (exit_code, word, failure.map(|failure| *failure))
-        }
-        StepError::Error(error) => (error.exit_code(), "failed", None),
-    };
-    let message = match word {
-        "cancelled" => format!("{text}; {}", walk.untouched()),
-        "refused" => format!("preflight refused: {text}"),
-        "taken back" => match walk.old() {
-            Some((color, old)) => format!(
-                "{text}; {} was taken back, {} ({color}) serves",
-                walk.plan.release, old.id
-            ),
-            None => text,
-        },
-        _ => text,
-    };
-    // With nothing to do there was no deploy: its release never is.
-    let mut receipt = match exit_code {
-        ExitCode::Done => None,
-        _ => receipt::build(walk, word).await.ok(),
-    };
-    if let Some(receipt) = &mut receipt {
-        receipt.reason = Some(message.clone());
-    }
-    if let Some(receipt) = &receipt
-        && let Err(error) = walk.core.store.put_receipt(receipt).await
-    {
-        tracing::error!(deploy = walk.deploy.id, "{error}");
-    }
-    let live = walk.core.routes.live(&walk.deploy.app).await;
-    let release = match (exit_code, &live) {
-        (ExitCode::Done, Some(live)) => live.release,
-        _ => walk.plan.release,
-    };
-    Outcome {
-        ok: exit_code == ExitCode::Done,
-        exit_code,
-        app: walk.deploy.app.to_string(),
-        deploy: Some(walk.deploy.id),
-        release: Some(release),
-        live: live.map(|live| live.color),
-        message,
-        failure,
-        receipt,
-    }
 }
 
 /// The steps after the switch. `walk.tail` is set where an old color has to end.

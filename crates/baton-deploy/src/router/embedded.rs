@@ -4,30 +4,25 @@
 //! figures: counters and gates persist from one publish to the next, and over a rollback to a color
 //! that is still warm.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_compose::policy::Tls;
-use baton_compose::{AppName, Color, Role};
-use baton_engine::engine::Address;
+use baton_compose::AppName;
 use baton_engine::{Instance, InstanceId};
-use baton_proxy::route::{self, RouteCounters};
-use baton_proxy::{Certificate, EndWebSockets, Marks, Proxy, Route, RoutingTable};
-
+use baton_proxy::route;
+use baton_proxy::{Certificate, EndWebSockets, Proxy, Route, RoutingTable};
 use tokio::sync::watch;
 
-use self::traffic::Ledger;
+use self::state::{State, socket};
 use super::{
     Figures, InstanceFigures, Report, RouteConflict, RouteError, Router, ServiceRoute,
     StreamFigures,
 };
-use crate::release::ReleaseId;
 
+mod state;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -39,9 +34,6 @@ const CUT: Duration = Duration::from_secs(5);
 /// How often it looks whether requests are still in flight.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Instances that are routed no more and drained, and whose figures are still kept.
-const KEEP: usize = 64;
-
 /// Carries traffic with Baton's own proxy.
 #[derive(Debug)]
 pub struct Embedded {
@@ -52,27 +44,6 @@ pub struct Embedded {
 
 /// Hosts that want a certificate of the daemon's, with the apps that have them.
 pub type WantedCertificates = BTreeMap<String, BTreeSet<AppName>>;
-
-#[derive(Debug, Default)]
-struct State {
-    /// Per instance and address: a restart at another address is another life.
-    instances: HashMap<(InstanceId, SocketAddr), Arc<baton_proxy::Instance>>,
-    /// What all instances have counted, also those that are known no more.
-    ledger: Ledger,
-    /// In the order in which they were published first; for forgetting the oldest.
-    order: Vec<(InstanceId, SocketAddr)>,
-    /// What a preview serves is none of the app's figures.
-    counters: HashMap<(AppName, String, Role), Arc<RouteCounters>>,
-    /// WebSockets that were told to come back, by the instance they were on.
-    told: HashMap<InstanceId, u64>,
-    certificates: HashMap<(PathBuf, PathBuf), Arc<Certificate>>,
-    /// By host: those that were got for it and are valid.
-    issued: BTreeMap<String, Arc<Certificate>>,
-    /// What was published last; None before the first time, of which sessions are recalled.
-    published: Option<Vec<ServiceRoute>>,
-    /// What is published, in the order of the table.
-    files: Vec<(PathBuf, PathBuf)>,
-}
 
 /// A certificate of the last published routes cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -209,128 +180,6 @@ impl Embedded {
             .filter(|key| key.0 == *id)
             .filter_map(|key| state.instances.get(key).cloned())
             .collect()
-    }
-}
-
-/// What plain Compose made is adopted as blue `r0`.
-fn marks(instance: &Instance) -> Marks {
-    let color = instance
-        .slot
-        .as_ref()
-        .map_or(Color::Blue, |slot| slot.color);
-    Marks {
-        color: color.to_string().into(),
-        release: ReleaseId(instance.release.unwrap_or(0)).to_string().into(),
-    }
-}
-
-fn socket(address: Address) -> SocketAddr {
-    SocketAddr::new(address.ip, address.port)
-}
-
-impl State {
-    /// The same one for the same life of an instance.
-    fn instance(&mut self, instance: &Instance) -> Option<Arc<baton_proxy::Instance>> {
-        let address = instance.address?;
-        let key = (instance.id.clone(), socket(address));
-        // One that was cut is cut for good.
-        if self.instances.get(&key).is_some_and(|known| known.is_cut()) {
-            self.instances.remove(&key);
-        }
-        let State {
-            instances,
-            order,
-            ledger,
-            ..
-        } = self;
-        let known = instances.entry(key.clone()).or_insert_with(|| {
-            order.retain(|other| *other != key);
-            order.push(key);
-            let life = baton_proxy::Instance::marked(
-                instance.id.0.as_str(),
-                marks(instance),
-                socket(address),
-                address.published,
-            );
-            ledger.open(&life);
-            life
-        });
-        Some(Arc::clone(known))
-    }
-
-    /// What is counted of the app's live routes.
-    fn live(&self, app: &AppName) -> impl Iterator<Item = &Arc<RouteCounters>> {
-        let live =
-            move |(owner, _, role): &(AppName, String, Role)| owner == app && *role == Role::Live;
-        self.counters
-            .iter()
-            .filter(move |(key, _)| live(key))
-            .map(|(_, counters)| counters)
-    }
-
-    /// Those that have an address, which serve `wanted` from now on.
-    fn all(
-        &mut self,
-        wanted: &ServiceRoute,
-        instances: &[Instance],
-    ) -> Vec<Arc<baton_proxy::Instance>> {
-        let known = instances
-            .iter()
-            .filter_map(|instance| self.instance(instance));
-        let known: Vec<_> = known.collect();
-        for life in &known {
-            self.ledger.belongs(life, &wanted.app, wanted.role);
-        }
-        known
-    }
-
-    /// Keeps figures of the latest ones that are gone, and all that still have requests.
-    fn forget(&mut self, published: &[Arc<baton_proxy::Instance>]) {
-        let State {
-            instances,
-            order,
-            told,
-            ..
-        } = self;
-        let gone = |key: &(InstanceId, SocketAddr)| {
-            instances.get(key).is_none_or(|known| {
-                known.in_flight() + known.streams() == 0
-                    && !published.iter().any(|p| Arc::ptr_eq(p, known))
-            })
-        };
-        let gone: Vec<_> = order.iter().filter(|key| gone(key)).cloned().collect();
-        for key in gone.iter().rev().skip(KEEP) {
-            instances.remove(key);
-            told.remove(&key.0);
-            order.retain(|other| other != key);
-        }
-    }
-
-    /// Certificates of the published routes; one that cannot be read now keeps its former self.
-    fn certificates(&mut self, routes: &[ServiceRoute]) {
-        self.files.clear();
-        for wanted in routes {
-            let Tls::Files { cert, key } = &wanted.policy.tls else {
-                continue;
-            };
-            let pair = (cert.clone(), key.clone());
-            if !self.certificates.contains_key(&pair) {
-                match Certificate::load(cert, key) {
-                    Ok(certificate) => drop(self.certificates.insert(pair.clone(), certificate)),
-                    Err(error) => tracing::error!(app = %wanted.app, "{error}"),
-                }
-            }
-            if !self.files.contains(&pair) {
-                self.files.push(pair);
-            }
-        }
-    }
-
-    fn served(&self) -> Vec<Arc<Certificate>> {
-        let files = self.files.iter();
-        let files = files.filter_map(|pair| self.certificates.get(pair));
-        // Those of files first: one that the user gives is meant.
-        files.chain(self.issued.values()).cloned().collect()
     }
 }
 

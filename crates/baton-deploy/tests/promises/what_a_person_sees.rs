@@ -153,7 +153,8 @@ async fn check_shows_the_plan_and_what_would_refuse_it_and_changes_nothing() {
     let control = world.open().await;
     world.deploy_ok(&control, kit::project("shop"), "one").await;
     world.settled(&control).await;
-    let before = world.engine.state().calls.len();
+    let mut before = world.engine.state().calls.clone();
+    before.dedup();
     let request = World::request(kit::project("shop"));
     let check = control.check(&request).await.unwrap();
     assert_eq!(check.plan.release, ReleaseId(2));
@@ -169,7 +170,9 @@ async fn check_shows_the_plan_and_what_would_refuse_it_and_changes_nothing() {
         check.figures
     );
     assert_eq!(control.releases(&app("shop")).await.unwrap().len(), 1);
-    let calls = world.engine.state().calls.len();
+    // The keeper may say anew what is live.
+    let mut calls = world.engine.state().calls.clone();
+    calls.dedup();
     assert_eq!(calls, before, "a check changes nothing");
 }
 
