@@ -18,7 +18,7 @@ use super::app::remove_from_docker;
 use super::cgroup::Cgroup;
 use super::nginx::Nginx;
 use super::tls::Certificate;
-use super::{App, Engine, wait_for};
+use super::{App, Engine, processes, wait_for};
 
 /// Long enough for a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -457,9 +457,16 @@ impl Drop for Machine {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
+        // What could not be removed, with an nginx that is broken, say.
         for (name, engine) in apps {
-            if engine == Engine::Docker {
-                remove_from_docker(&name);
+            match engine {
+                Engine::Docker => remove_from_docker(&name),
+                Engine::Process => {
+                    for pid in processes::of_app(&name, None) {
+                        // Its shim ends with it.
+                        signal(pid.cast_signed(), rustix::process::Signal::KILL);
+                    }
+                }
             }
         }
     }
