@@ -191,7 +191,7 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.machine
-            .run(self.folder.path(), &["remove", &self.app, "--yes"]);
+            .run(self.folder.path(), &["remove", "--yes", "--app", &self.app]);
         remove_from_docker(&self.app);
         let registry = self.registry.reference("");
         for commit in ["c0ffee1", "c0ffee2"] {
