@@ -107,12 +107,12 @@ impl FromNginx {
 
 /// Somebody's settings are not overwritten.
 fn settings(file: &Path, text: &str) -> Result<(), CliError> {
-    if file.exists() {
-        return Err(CliError::Usage(format!(
+    let written = whole_file::write_new(file, text.as_bytes(), 0o644);
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => CliError::Usage(format!(
             "{}: it is there already; add these lines to it by hand:\n{text}",
             file.display()
-        )));
-    }
-    whole_file::write(file, text.as_bytes(), 0o644)
-        .map_err(|error| CliError::other(file.display(), error))
+        )),
+        _ => CliError::other(file.display(), error),
+    })
 }

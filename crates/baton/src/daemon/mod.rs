@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`settings`] | flag, environment, file, default → what the daemon is started with |
 //! | [`log`] | the log on standard error |
+//! | [`start`] | what a process has before it is the daemon |
 //! | [`lock`] | one daemon a data folder |
 //! | [`socket`], [`activation`] | the control socket; sockets that systemd listens on |
 //! | [`sides`], [`dashboard`] | metrics, and the status page with the API over TCP |
@@ -11,9 +12,11 @@
 //! | [`router`] | what carries traffic |
 //! | [`reign`] | the control plane and its API, while this process is the daemon |
 //! | [`handover`], [`upgrades`] | from one process to the next; who asks for it |
+//! | [`parting`] | the old process's part of it |
 //! | [`ending`] | finishing what is in flight |
 //! | [`reload`] | SIGHUP |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP |
+//! | [`systemd`] | what systemd hears of it |
 
 mod activation;
 pub mod dashboard;
@@ -22,6 +25,7 @@ mod engines;
 pub mod handover;
 mod lock;
 mod log;
+mod parting;
 mod reign;
 mod reload;
 mod router;
@@ -29,26 +33,24 @@ pub mod settings;
 mod sides;
 mod signals;
 mod socket;
+mod start;
+mod systemd;
 pub mod upgrades;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_deploy::router::Router;
-use baton_deploy::router::succession::{Succession, Successor};
+use baton_deploy::router::succession::Succession;
 use baton_deploy::telling::Listener;
-use baton_proxy::{AccessLog, InheritedListener, Proxy};
+use baton_proxy::Proxy;
 use futures_util::FutureExt;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use self::handover::fault;
 use self::handover::giver::Candidate;
-use self::handover::heir::{Heir, Log};
-use self::handover::listeners::{CONTROL, Inherited, Label, OfferedListener};
-use self::handover::{Offer, fault};
+use self::handover::heir::Log;
 use self::lock::Lock;
 use self::reign::{Parts, Reign};
 use self::router::Carrier;
@@ -56,7 +58,8 @@ use self::settings::{Machine, Settings, Typed};
 use self::sides::Sides;
 use self::signals::{Asked, Signals};
 use self::socket::Socket;
-use self::upgrades::{Refused, Request, Upgrades};
+use self::start::Start;
+use self::upgrades::{Request, Upgrades};
 use crate::access_log;
 use crate::acme::Acme;
 use crate::api::Api;
@@ -69,8 +72,6 @@ use crate::wire::{DaemonInfo, UpgradeAccepted, UpgradeFailed};
 /// How long connections wait for the live colors to be published after a start. An engine that does not
 /// answer is given up after 5 s, and its apps are served where they were last.
 const PUBLISHED: Duration = Duration::from_secs(6);
-/// How long a new process may take to open the state and to accept.
-const ACCEPTING: Duration = Duration::from_secs(20);
 /// How soon a state that could not be opened again after a failed upgrade is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the data folder may still be held by a process that has ended.
@@ -101,11 +102,11 @@ pub fn run(typed: Typed, config: Option<&Path>, take_over: bool) -> Result<(), C
     };
     let mut settings = source.resolve()?;
     log::start(settings.log.as_deref());
-    raise_file_limit();
+    start::raise_file_limit();
     let start = if take_over {
-        take_from_the_old(&mut settings)?
+        start::take_from_the_old(&mut settings)?
     } else {
-        take_from_the_machine(&settings)?
+        start::take_from_the_machine(&settings)?
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -115,125 +116,6 @@ pub fn run(typed: Typed, config: Option<&Path>, take_over: bool) -> Result<(), C
         let daemon = Daemon::new(source, settings, start).await?;
         daemon.live().await
     })
-}
-
-/// What a process begins with.
-struct Start {
-    proxy: Arc<Proxy>,
-    /// Held until the very end: the next daemon may start only when this one does nothing any more.
-    lock: Lock,
-    /// One that is there already.
-    socket: Option<Socket>,
-    sides: Sides,
-    writer: Option<access_log::Writer>,
-    before: Option<Before>,
-}
-
-/// The process that this one takes over from.
-struct Before {
-    link: std::os::unix::net::UnixStream,
-    log: Log,
-    session: String,
-    pids: Vec<u32>,
-}
-
-fn take_from_the_machine(settings: &Settings) -> Result<Start, CliError> {
-    let lock = lock::take(&settings.data)?;
-    let given = activation::take(settings)?;
-    let socket = given
-        .control
-        .map(|descriptor| Socket::inherited(&settings.socket, descriptor, false));
-    // Bound before anything is served: an address that is taken ends the start.
-    let sides = Sides::bind(settings, &mut Inherited::default())?;
-    let (writer, log) = start_access_log(settings)?;
-    Ok(Start {
-        proxy: start_proxy(settings, given.proxy, log)?,
-        lock,
-        socket,
-        sides,
-        writer,
-        before: None,
-    })
-}
-
-fn take_from_the_old(settings: &mut Settings) -> Result<Start, CliError> {
-    fault::at("new:start");
-    let mut heir = Heir::greet()?;
-    fault::at("new:offer");
-    heir.check(settings)?;
-    let inherited = heir.listeners.of_proxy(settings);
-    let control = heir.listeners.take(CONTROL).pop();
-    let socket = control.map(|one| {
-        let owned = one.label.asked == OWNED;
-        Socket::inherited(&settings.socket, one.socket, owned)
-    });
-    let sides = Sides::bind(settings, &mut heir.listeners)?;
-    let (writer, log) = start_access_log(settings)?;
-    let proxy = start_proxy(settings, inherited, log)?;
-    heir.wait()?;
-    fault::at("new:go");
-    let lock = lock::take_within(&settings.data, LET_GO)?;
-    let (session, pids) = (heir.offer.session.clone(), heir.offer.pids.clone());
-    let (link, log) = heir.into_parts();
-    let before = Before {
-        link,
-        log,
-        session,
-        pids,
-    };
-    Ok(Start {
-        proxy,
-        lock,
-        socket,
-        sides,
-        writer,
-        before: Some(before),
-    })
-}
-
-/// A control socket that goes with the daemon, and one that systemd looks after.
-const OWNED: &str = "owned";
-const LENT: &str = "lent";
-
-/// Each proxied connection is two open files, and the usual soft limit of 1024 is there for programs
-/// that use `select`, which this one does not.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
-    }
-}
-
-fn start_access_log(
-    settings: &Settings,
-) -> Result<(Option<access_log::Writer>, Option<AccessLog>), CliError> {
-    let Some(wanted) = &settings.access_log else {
-        return Ok((None, None));
-    };
-    access_log::Writer::start(wanted).map(|(writer, log)| (Some(writer), Some(log)))
-}
-
-/// Its workers have threads and runtimes of their own. Nothing is accepted before the live colors are
-/// published: a client that comes right after a restart waits a moment instead of hearing 404.
-fn start_proxy(
-    settings: &Settings,
-    inherited: Vec<InheritedListener>,
-    access_log: Option<AccessLog>,
-) -> Result<Arc<Proxy>, CliError> {
-    let started = Proxy::start_closed(baton_proxy::Settings {
-        http: settings.http.clone(),
-        https: settings.https.clone(),
-        workers: settings.workers,
-        trusted_proxies: settings.trusted_proxies.clone(),
-        inherited,
-        access_log,
-        ..baton_proxy::Settings::default()
-    });
-    started.map_err(|error| CliError::Other(error.to_string()))
 }
 
 /// One process of the daemon, from its start to the end of its last connection.
@@ -316,7 +198,7 @@ impl Daemon {
             };
             match self.until_over(&mut reign).await {
                 Over::Stop => {
-                    tell(&[NotifyState::Stopping]);
+                    systemd::stopping();
                     // Goes away first of all: commands then wait for the next daemon.
                     self.socket = None;
                     reign.end().await;
@@ -441,7 +323,7 @@ impl Daemon {
                 asked = self.signals.next() => match asked {
                     Asked::Stop => return Over::Stop,
                     Asked::Reload => {
-                        tell(&reloading());
+                        systemd::reloading();
                         reload::all(&self.source, &mut self.settings, &self.proxy, &self.carrier).await;
                         if let Some(writer) = &self.writer {
                             writer.reopen();
@@ -449,7 +331,7 @@ impl Daemon {
                         if let Some(tls) = &self.sides.tls {
                             tls.reload();
                         }
-                        tell(&[NotifyState::Ready]);
+                        systemd::ready();
                     }
                 },
                 Some(request) = self.requests.recv() => {
@@ -478,123 +360,6 @@ impl Daemon {
         }
     }
 
-    /// Starts the new process and waits until it is ready; nothing has changed when that fails.
-    async fn prepare(&self, binary: &Path, reign: &Reign) -> Result<Candidate, Refused> {
-        reign.control.freeze().map_err(|error| Refused {
-            message: error.to_string(),
-            exit_code: error.exit_code() as u8,
-        })?;
-        let listeners = self.offered();
-        let offer = Offer::new(&self.settings, reign.control.session(), &self.before);
-        let binary = binary.to_owned();
-        let started =
-            tokio::task::spawn_blocking(move || Candidate::start(&binary, offer, &listeners)).await;
-        let started = started.unwrap_or_else(|error| Err(error.to_string()));
-        started.map_err(|message| {
-            reign.control.thaw();
-            Refused {
-                message: format!("{message}\n  this daemon goes on as it was"),
-                exit_code: baton_deploy::outcome::ExitCode::Error as u8,
-            }
-        })
-    }
-
-    /// Everything that is listened on.
-    fn offered(&self) -> Vec<OfferedListener> {
-        let mut all = handover::listeners::of_proxy(&self.proxy, &self.settings);
-        all.extend(self.socket.iter().map(|socket| OfferedListener {
-            label: Label {
-                name: CONTROL.to_owned(),
-                asked: if socket.is_owned() { OWNED } else { LENT }.to_owned(),
-            },
-            socket: socket.descriptor(),
-        }));
-        all.extend(self.sides.offered());
-        all
-    }
-
-    /// The state is closed: the new process opens it and accepts. `Err`: it did not, and this one goes on.
-    async fn hand_over(&mut self, mut candidate: Candidate) -> Result<Successor, String> {
-        let kept = handover::state::keep(&self.settings.data, candidate.hello.database);
-        self.lock = None;
-        fault::at("old:closed");
-        let gone = "it ended before it accepted";
-        let result = match candidate.go().and_then(UnixStream::from_std) {
-            Ok(link) => {
-                fault::at("old:go");
-                let router = Arc::clone(&self.router) as Arc<dyn Router>;
-                let mut successor = Successor::serve(link, router);
-                let accepting = tokio::time::timeout(ACCEPTING, successor.accepting()).await;
-                match accepting {
-                    Ok(true) => Ok(successor),
-                    Ok(false) => Err(gone.to_owned()),
-                    Err(_) => Err(format!(
-                        "it did not accept within {} s",
-                        ACCEPTING.as_secs()
-                    )),
-                }
-            }
-            Err(_) => Err(gone.to_owned()),
-        };
-        match result {
-            Ok(successor) => {
-                // Out of epoll, then closed: everyone who comes from here on meets the new process.
-                fault::at("old:accepting");
-                self.proxy.retire();
-                successor.retired();
-                if let Some(socket) = self.socket.take() {
-                    socket.give_away();
-                }
-                self.sides = Sides::default();
-                handover::state::forget(kept);
-                tracing::info!(
-                    pid = candidate.pid(),
-                    "handed over; finishing what is in flight"
-                );
-                candidate.let_go();
-                Ok(successor)
-            }
-            Err(why) => {
-                let failed = tokio::task::spawn_blocking(move || candidate.fail(&why)).await;
-                let message = failed.unwrap_or_else(|error| error.to_string());
-                self.lock = lock::take_within(&self.settings.data, LET_GO)
-                    .inspect_err(|error| tracing::error!(%error, "the data folder"))
-                    .ok();
-                handover::state::restore(kept);
-                self.router.hold().await;
-                Err(message)
-            }
-        }
-    }
-
-    /// What is in flight ends here, while the new process decides where it goes.
-    async fn finish(mut self, mut successor: Successor, drain: Duration) -> Result<(), CliError> {
-        let finished = async {
-            self.proxy.ended().await;
-            // Older processes hear through this one.
-            self.router.alone().await;
-        };
-        tokio::select! {
-            () = finished => {
-                self.last_lines();
-                successor.last_word().await;
-                tracing::info!("all that this process had has ended");
-                return Ok(());
-            }
-            () = tokio::time::sleep(drain) => {
-                tracing::warn!("{} s are over; what is left is ended", drain.as_secs());
-            }
-            () = successor.gone() => {
-                tracing::warn!("the new daemon has gone: what is left here is ended");
-            }
-            () = stopped(&mut self.signals) => {}
-        }
-        ending::now(&self.proxy, self.carrier.embedded(), &mut self.signals).await;
-        self.last_lines();
-        successor.last_word().await;
-        Ok(())
-    }
-
     fn info(&self) -> DaemonInfo {
         DaemonInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -620,8 +385,7 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        // After an upgrade it is another process that systemd has to watch.
-        tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+        systemd::serving();
     }
 }
 
@@ -642,18 +406,4 @@ async fn open_in_time(proxy: Arc<Proxy>) {
     tokio::time::sleep(PUBLISHED).await;
     tracing::warn!("not everything that is live is known yet; serving what is");
     proxy.open();
-}
-
-/// systemd wants to know when the reload began.
-fn reloading() -> Vec<NotifyState<'static>> {
-    let mut state = vec![NotifyState::Reloading];
-    state.extend(NotifyState::monotonic_usec_now());
-    state
-}
-
-/// Tells systemd, where it started us.
-fn tell(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
-    }
 }

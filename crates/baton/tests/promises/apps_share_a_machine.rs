@@ -43,7 +43,7 @@ fn two_apps_cannot_claim_one_host() {
     second.policy("hosts", "[a.test]");
     let ran = machine.baton(&second, &["deploy", "--json"]);
     assert_eq!(ran.code, 6, "{ran}");
-    let message = ran.result()["message"].as_str().unwrap().to_owned();
+    let message = ran.message();
     assert!(
         message.contains("a.test") && message.contains(first.name()),
         "{message}"

@@ -125,13 +125,7 @@ fn image_that_nobody_knows_never_serves() {
         );
         app.write_file("compose.yaml", &unknown);
     });
-    assert!(
-        ran.result()["message"]
-            .as_str()
-            .unwrap()
-            .contains("nowhere.test/unknown:1"),
-        "{ran}"
-    );
+    assert!(ran.message().contains("nowhere.test/unknown:1"), "{ran}");
 }
 
 #[test]

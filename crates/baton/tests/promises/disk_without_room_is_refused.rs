@@ -44,7 +44,7 @@ fn disk_without_room_is_refused_with_the_numbers() {
     app.version("v2");
     let ran = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(ran.code, 6, "{ran}");
-    let message = ran.result()["message"].as_str().unwrap().to_owned();
+    let message = ran.message();
     assert!(
         message.contains("MiB") && message.contains("disk"),
         "{message}"

@@ -2,27 +2,8 @@
 //! while, and what it cannot do is refused by name.
 
 use crate::kit::machine::PATIENCE;
-use crate::kit::nginx::{Askers, Keeping, Nginx};
-use crate::kit::{App, Engine, Machine, Ran, wait_for};
-
-fn upstream(app: &App) -> String {
-    format!("baton_{}", app.name())
-}
-
-fn first(app: &App, nginx: &Nginx) -> Machine {
-    let machine = Machine::start_with_nginx(nginx, &[]);
-    machine.deploy(app, &[]);
-    nginx.site(&upstream(app));
-    assert_eq!(nginx.release("app.test"), "r1");
-    machine
-}
-
-fn message(ran: &Ran) -> String {
-    ran.result()["message"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
-}
+use crate::kit::nginx::{Askers, Keeping, Nginx, upstream};
+use crate::kit::{App, Engine, Machine, wait_for};
 
 /// Nothing of a trial is left beside the include.
 fn assert_alone(nginx: &Nginx) {
@@ -40,7 +21,7 @@ fn assert_alone(nginx: &Nginx) {
 fn broken_include_is_never_left_behind() {
     let nginx = Nginx::start();
     let mut app = App::new(Engine::Process, "ngxbroken");
-    let machine = first(&app, &nginx);
+    let machine = nginx.serving(&app);
     let askers = Askers::start(nginx.address, Keeping::Fresh, 4);
     let before = nginx.included();
 
@@ -54,7 +35,7 @@ fn broken_include_is_never_left_behind() {
         .policy("preview", "{ hosts: [preview.test], share: true }");
     let failed = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(failed.code, 3, "{failed}\n{}", machine.log());
-    assert!(message(&failed).contains("duplicate upstream"), "{failed}");
+    assert!(failed.message().contains("duplicate upstream"), "{failed}");
     assert_eq!(nginx.included(), before, "the file is what it was");
     assert_alone(&nginx);
     assert_eq!(nginx.release("app.test"), "r1");
@@ -64,7 +45,7 @@ fn broken_include_is_never_left_behind() {
     nginx.write("broken.conf", "nonsense;\n");
     let refused = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(refused.code, 6, "{refused}\n{}", machine.log());
-    assert!(message(&refused).contains("nonsense"), "{refused}");
+    assert!(refused.message().contains("nonsense"), "{refused}");
     assert_eq!(nginx.included(), before);
     nginx.remove("broken.conf");
 
@@ -82,7 +63,7 @@ fn nginx_that_is_down_is_waited_for_and_named() {
     let refused = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(refused.code, 6, "{refused}");
     assert!(
-        message(&refused).contains("cannot be reloaded"),
+        refused.message().contains("cannot be reloaded"),
         "{refused}"
     );
     nginx.up();
@@ -101,7 +82,7 @@ fn reload_that_reaches_nobody_is_seen() {
     let machine = Machine::start_with_nginx(&nginx, &[("BATON_NGINX_RELOAD", "true")]);
     let refused = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(refused.code, 6, "{refused}");
-    assert!(message(&refused).contains("did not follow"), "{refused}");
+    assert!(refused.message().contains("did not follow"), "{refused}");
     assert_alone(&nginx);
 }
 
@@ -109,7 +90,7 @@ fn reload_that_reaches_nobody_is_seen() {
 fn daemon_killed_while_it_writes_leaves_what_was() {
     let nginx = Nginx::start();
     let mut app = App::new(Engine::Process, "ngxkill");
-    let mut machine = first(&app, &nginx);
+    let mut machine = nginx.serving(&app);
     let askers = Askers::start(nginx.address, Keeping::Fresh, 4);
     for place in ["nginx:written", "nginx:reloaded", "switch:prepared"] {
         machine.stop();
@@ -170,7 +151,7 @@ fn what_nginx_cannot_do_is_refused_by_name() {
         app.policy("hosts", "[app.test]").policy(key, value);
         let ran = machine.baton(&app, &["deploy", "--json"]);
         assert_eq!(ran.code, 6, "{key}: {ran}");
-        let said = message(&ran);
+        let said = ran.message();
         assert!(said.contains(key) && said.contains(next), "{key}: {said}");
     }
     machine.deploy(&app, &[]);
@@ -183,7 +164,7 @@ fn what_nginx_cannot_do_is_refused_by_name() {
         let ran = machine.baton(&app, arguments);
         assert!(matches!(ran.code, 2 | 6), "{arguments:?}: {ran}");
         assert!(
-            message(&ran).contains("--router nginx"),
+            ran.message().contains("--router nginx"),
             "{arguments:?}: {ran}"
         );
     }

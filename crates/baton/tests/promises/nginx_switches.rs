@@ -6,27 +6,14 @@ use std::net::TcpStream;
 
 use crate::kit::app::docker;
 use crate::kit::machine::{PATIENCE, get};
-use crate::kit::nginx::{Askers, Keeping, Nginx};
+use crate::kit::nginx::{Askers, Keeping, Nginx, upstream};
 use crate::kit::{App, Engine, Machine, Ran, deploys, wait_for};
-
-fn upstream(app: &App) -> String {
-    format!("baton_{}", app.name())
-}
-
-/// A daemon behind a real nginx, with `r1` live.
-fn first(app: &App, nginx: &Nginx) -> Machine {
-    let machine = Machine::start_with_nginx(nginx, &[]);
-    machine.deploy(app, &[]);
-    nginx.site(&upstream(app));
-    assert_eq!(nginx.release("app.test"), "r1");
-    machine
-}
 
 #[test]
 fn deploys_through_nginx_fail_no_request() {
     let nginx = Nginx::start();
     let mut app = App::new(Engine::Process, "ngx");
-    let machine = first(&app, &nginx);
+    let machine = nginx.serving(&app);
     let deploys = deploys(4);
     let all = [Keeping::Fresh, Keeping::Kept, Keeping::Retrying]
         .map(|keeping| (keeping, Askers::start(nginx.address, keeping, 8)));
@@ -74,7 +61,7 @@ fn plain_compose_container_serves_on_through_the_first_deploy() {
     app.version("v1");
     let refused = machine.baton(&app, &["deploy", "--json"]);
     assert_eq!(refused.code, 6, "{refused}\n{}", machine.log());
-    let message = refused.result()["message"].as_str().unwrap().to_owned();
+    let message = refused.message();
     assert!(
         message.contains(&format!("proxy_pass http://{};", upstream(&app))),
         "{message}"
@@ -103,7 +90,7 @@ fn plain_compose_container_serves_on_through_the_first_deploy() {
 fn event_stream_stays_with_its_worker_until_it_ends() {
     let nginx = Nginx::start();
     let mut app = App::new(Engine::Process, "ngxsse");
-    let machine = first(&app, &nginx);
+    let machine = nginx.serving(&app);
     let mut stream = TcpStream::connect(nginx.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
@@ -138,7 +125,7 @@ fn preview_has_an_upstream_of_its_own() {
     let nginx = Nginx::start();
     let mut app = App::new(Engine::Process, "ngxpre");
     app.policy("preview", "{ hosts: [preview.test], share: true }");
-    let machine = first(&app, &nginx);
+    let machine = nginx.serving(&app);
     let preview = format!("{}_preview", upstream(&app));
     nginx.site_of("preview.test", "preview.conf", &preview);
     let (status, _, _) = get(nginx.address, "preview.test", "/").unwrap();
@@ -163,7 +150,7 @@ fn rolling_exchanges_one_instance_after_the_other() {
         app.write_file("compose.yaml", &text);
     };
     twice(&app);
-    let machine = first(&app, &nginx);
+    let machine = nginx.serving(&app);
     let askers = Askers::start(nginx.address, Keeping::Fresh, 8);
     app.version("v2");
     twice(&app);

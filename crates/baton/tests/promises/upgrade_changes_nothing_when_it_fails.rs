@@ -26,8 +26,18 @@ fn script(machine: &Machine, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn message(ran: &Ran) -> String {
-    ran.result()["message"].as_str().unwrap().to_owned()
+/// `vN` goes live under the load, which then ends: nothing of it failed, and `rN` answered.
+fn deploy_under(load: Load, machine: &Machine, app: &mut App, number: usize, when: &str) {
+    app.version(&format!("v{number}"));
+    machine.deploy(app, &[]);
+    let release = format!("r{number}");
+    assert_eq!(machine.answering_release(app), release, "{when}");
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{when}: {report:#?}");
+    assert!(
+        report.by_release.contains_key(&release),
+        "{when}: {report:#?}"
+    );
 }
 
 #[test]
@@ -61,18 +71,14 @@ fn what_is_no_baton_is_refused_with_its_last_words() {
     for (binary, expected) in cases {
         let ran = machine.upgrade_to(&binary, &[]);
         assert_eq!(ran.code, 1, "{ran}");
-        let said = message(&ran);
+        let said = ran.message();
         assert!(said.contains(expected), "{said}");
         assert!(said.contains("goes on as it was"), "{said}");
         assert_eq!(machine.serving_pid(), old);
     }
     let nowhere = machine.upgrade_to("/nowhere/baton".as_ref(), &[]);
     assert_eq!(nowhere.code, 2, "{nowhere}");
-    app.version("v2");
-    machine.deploy(&app, &[]);
-    let report = load.stop();
-    assert_eq!(report.failed, 0, "{report:#?}");
-    assert!(report.by_release.contains_key("r2"), "{report:#?}");
+    deploy_under(load, &machine, &mut app, 2, "after what is no baton");
 }
 
 /// kill -9 of the new process, at each moment before it is the daemon.
@@ -89,16 +95,11 @@ fn a_new_process_that_is_killed_leaves_the_old_one() {
         let old = machine.serving_pid();
         let ran = machine.upgrade_to(baton().as_ref(), &[]);
         assert_eq!(ran.code, 1, "{place}: {ran}");
-        assert!(message(&ran).contains("ended before"), "{place}: {ran}");
+        assert!(ran.message().contains("ended before"), "{place}: {ran}");
         wait_for("the old process to have the state again", PATIENCE, || {
             (machine.serving_pid() == old).then_some(())
         });
-        app.version(&format!("v{}", number + 2));
-        machine.deploy(&app, &[]);
-        let report = load.stop();
-        assert_eq!(report.failed, 0, "{place}: {report:#?}");
-        assert!(report.requests() > 0, "{place}");
-        assert_eq!(machine.answering_release(&app), format!("r{}", number + 2));
+        deploy_under(load, &machine, &mut app, number + 2, place);
     }
 }
 
@@ -112,13 +113,9 @@ fn a_new_process_that_hangs_leaves_the_old_one() {
     let old = machine.serving_pid();
     let ran = machine.upgrade_to(baton().as_ref(), &[]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(message(&ran).contains("did not accept within"), "{ran}");
+    assert!(ran.message().contains("did not accept within"), "{ran}");
     assert_eq!(machine.serving_pid(), old);
-    app.version("v2");
-    machine.deploy(&app, &[]);
-    let report = load.stop();
-    assert_eq!(report.failed, 0, "{report:#?}");
-    assert!(report.by_release.contains_key("r2"), "{report:#?}");
+    deploy_under(load, &machine, &mut app, 2, "after it hung");
 }
 
 /// kill -9 of the old process in the middle of it: the new one has the listeners, and goes on.
@@ -175,7 +172,7 @@ fn an_upgrade_while_a_deploy_runs_gets_5() {
     let old = machine.serving_pid();
     let ran = machine.upgrade_to(baton().as_ref(), &[]);
     assert_eq!(ran.code, 5, "{ran}");
-    assert!(message(&ran).contains("await_healthy"), "{ran}");
+    assert!(ran.message().contains("await_healthy"), "{ran}");
     assert_eq!(machine.serving_pid(), old);
     let deploy = Ran::from(deploy.wait_with_output().unwrap());
     assert_eq!(deploy.code, 0, "{deploy}");
@@ -202,7 +199,7 @@ fn another_data_folder_is_refused() {
     );
     let ran = machine.upgrade_to(&binary, &[]);
     assert_eq!(ran.code, 1, "{ran}");
-    let said = message(&ran);
+    let said = ran.message();
     assert!(
         said.contains("the data folder cannot change in an upgrade"),
         "{said}"

@@ -1,18 +1,19 @@
 //! Where the include file stands: written whole or not at all, and what was there before is kept until
 //! the new one is verified. After a kill between the two the next start puts it back.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use baton_engine::whole_file;
 
 use super::include;
 
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     file: PathBuf,
-    /// What was there before a trial. The leading dot keeps both out of `include conf.d/*`.
+    /// What was there before a trial. The leading dot keeps it out of `include conf.d/*`.
     before: PathBuf,
-    new: PathBuf,
 }
 
 impl Place {
@@ -29,15 +30,11 @@ impl Place {
         let name = file
             .file_name()
             .ok_or_else(|| io::Error::other("it names no file"))?;
-        let beside = |suffix: &str| {
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(suffix);
-            file.with_file_name(hidden)
-        };
+        let mut before = std::ffi::OsString::from(".");
+        before.push(name);
+        before.push(".before");
         let place = Place {
-            before: beside(".before"),
-            new: beside(".new"),
+            before: file.with_file_name(before),
             file: file.clone(),
         };
         let text = place.read()?;
@@ -72,37 +69,25 @@ impl Place {
             text if text.is_empty() => format!("{}\n", include::FIRST),
             text => text,
         };
-        self.write(&before)?;
-        fs::rename(&self.new, &self.before)?;
-        self.sync()?;
-        self.write(text)?;
-        fs::rename(&self.new, &self.file)?;
-        self.sync()
+        write(&self.before, &before)?;
+        write(&self.file, text)
     }
 
     /// It is verified.
     pub(super) fn keep(&self) -> io::Result<()> {
         fs::remove_file(&self.before)?;
-        self.sync()
+        whole_file::sync_folder_of(&self.before)
     }
 
     pub(super) fn put_back(&self) -> io::Result<()> {
         fs::rename(&self.before, &self.file)?;
-        self.sync()
+        whole_file::sync_folder_of(&self.file)
     }
+}
 
-    fn write(&self, text: &str) -> io::Result<()> {
-        let mut new = File::create(&self.new)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.file.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    }
+/// Nginx may read it whoever it runs as: there is nothing secret in it.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    whole_file::write(file, text.as_bytes(), 0o644)
 }
 
 #[cfg(test)]

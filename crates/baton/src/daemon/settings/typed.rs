@@ -26,6 +26,13 @@ macro_rules! settings {
             pub(super) fn or(self, other: Typed) -> Typed {
                 Typed { $($name: self.$name.or(other.$name),)* }
             }
+
+            /// The keys of what is said, in the order of their declaration.
+            pub(super) fn said(&self) -> Vec<String> {
+                let said = [$(self.$name.is_some(),)*];
+                let keys = keys().into_iter().zip(said);
+                keys.filter(|(_, said)| *said).map(|(key, _)| key).collect()
+            }
         }
 
         /// The keys of the configuration file, which are the options without their dashes.
@@ -158,4 +165,25 @@ fn one_or_many<'de, D: Deserializer<'de>>(
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let unknown = parse(Path::new("baton.toml"), "htpp = \"[::]:80\"").unwrap_err();
+        insta::assert_snapshot!(unknown.to_string(),
+            @r#"baton.toml: unknown key "htpp"; the nearest known one is "http" (all: http, https, data, socket, workers, log, trusted-proxy, metrics, access-log, access-log-file, router, nginx-include, nginx-command, nginx-reload, nginx-check, dashboard, dashboard-cert, dashboard-key, dashboard-host, acme-email, acme-directory, acme-ca)"#);
+        assert_eq!(unknown.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_wrong_type_in_the_file_names_the_line() {
+        let error = parse(Path::new("baton.toml"), "workers = \"many\"\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("baton.toml: "), "{text}");
+        assert!(text.contains("workers"), "{text}");
+    }
 }

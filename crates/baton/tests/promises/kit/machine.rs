@@ -6,19 +6,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
-
-use testapp::load::{Load, Plan};
 
 use super::app::remove_from_docker;
 use super::cgroup::Cgroup;
 use super::nginx::Nginx;
-use super::tls::Certificate;
-use super::{App, Engine, processes, wait_for};
+use super::{App, Engine, Ran, processes, wait_for};
 
 /// Long enough for a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -351,89 +347,6 @@ impl Machine {
         command.envs(app.environment());
         command
     }
-
-    /// `baton deploy --json` that must succeed; its result.
-    pub(crate) fn deploy(&self, app: &App, more: &[&str]) -> Value {
-        let mut arguments = vec!["deploy", "--json"];
-        arguments.extend(more);
-        let ran = self.baton(app, &arguments);
-        assert_eq!(
-            ran.code,
-            0,
-            "baton {arguments:?}: {ran}\ndaemon:\n{}",
-            self.log()
-        );
-        ran.result()
-    }
-
-    pub(crate) fn status(&self) -> Value {
-        let ran = self.run(Path::new("/"), &["status", "--json"]);
-        assert_eq!(ran.code, 0, "{ran}");
-        ran.result()
-    }
-
-    /// The app's part of the status.
-    pub(crate) fn app_status(&self, app: &App) -> Value {
-        let status = self.status();
-        let apps = status["apps"].as_array().expect("apps");
-        apps.iter()
-            .find(|entry| entry["name"] == app.name())
-            .cloned()
-            .unwrap_or(Value::Null)
-    }
-
-    /// `blue` or `green`.
-    pub(crate) fn live(&self, app: &App) -> String {
-        self.app_status(app)["live"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
-
-    pub(crate) fn role(&self, app: &App, color: &str) -> String {
-        self.app_status(app)["colors"][color]["role"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
-
-    /// GET over plain HTTP: status, head, body.
-    pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String, String) {
-        get(self.http, host, path)
-            .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()))
-    }
-
-    /// POST over plain HTTP that must be accepted; its body.
-    pub(crate) fn post(&self, app: &App, path: &str) -> String {
-        let (status, _, body) = call(self.http, "POST", app.host(), path, "")
-            .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.log()));
-        assert!(matches!(status, 200..=299), "POST {path}: {status} {body}");
-        body
-    }
-
-    /// The same over TLS, by a client that trusts this certificate's authority alone.
-    pub(crate) fn answering_over_tls(&self, app: &App, files: &Certificate) -> String {
-        let load = Load::start(Plan {
-            tls: Some(files.authority.clone()),
-            http1: 1,
-            ..Plan::small(self.https, app.host())
-        });
-        let found = wait_for("an answer over TLS", PATIENCE, || {
-            let report = load.report();
-            assert_eq!(report.failed, 0, "{report:#?}\n{}", self.log());
-            report.by_release.into_keys().next()
-        });
-        drop(load.stop());
-        found
-    }
-
-    /// `release` of the app that answers now.
-    pub(crate) fn answering_release(&self, app: &App) -> String {
-        let (status, _, body) = self.get(app.host(), "/");
-        assert_eq!(status, 200, "{body}");
-        let json: Value = serde_json::from_str(&body).unwrap();
-        json["release"].as_str().unwrap_or_default().to_owned()
-    }
 }
 
 impl Drop for Machine {
@@ -485,59 +398,6 @@ pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     // Gone meanwhile is as good.
     let _ = rustix::process::kill_process(pid, signal);
-}
-
-/// What a command printed and how it ended.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ran {
-    pub(crate) fn ok(&self) -> bool {
-        self.code == 0
-    }
-
-    /// Every line of standard output that is JSON.
-    pub(crate) fn lines(&self) -> Vec<Value> {
-        self.stdout
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
-    }
-
-    /// The last line of `--json`.
-    pub(crate) fn result(&self) -> Value {
-        let last = self
-            .stdout
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        serde_json::from_str(last)
-            .unwrap_or_else(|error| panic!("last line is no JSON ({error}): {self}"))
-    }
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Ran {
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-}
-
-impl std::fmt::Display for Ran {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "exit code {}\nstdout:\n{}\nstderr:\n{}",
-            self.code, self.stdout, self.stderr
-        )
-    }
 }
 
 pub(crate) fn baton() -> &'static str {

@@ -1,6 +1,7 @@
 //! A machine with a daemon, an app in a folder, and waiting on conditions.
 
 pub(crate) mod app;
+mod asked;
 pub(crate) mod browser;
 pub(crate) mod cgroup;
 pub(crate) mod crowd;
@@ -9,6 +10,7 @@ pub(crate) mod nginx;
 pub(crate) mod pebble;
 pub(crate) mod private_engine;
 pub(crate) mod processes;
+mod ran;
 pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod registry;
@@ -18,7 +20,8 @@ pub(crate) mod tls;
 use std::time::{Duration, Instant};
 
 pub(crate) use app::{App, Engine};
-pub(crate) use machine::{Machine, Ran};
+pub(crate) use machine::Machine;
+pub(crate) use ran::Ran;
 
 /// How many deploys a test makes: `full` in its long form, a third of them (four at least) in its short
 /// one; `BATON_TEST_DEPLOYS` says another number.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::machine::{PATIENCE, free_port, get};
-use super::wait_for;
+use super::{App, Machine, wait_for};
 
 pub(crate) struct Nginx {
     child: Option<Child>,
@@ -101,6 +101,15 @@ impl Nginx {
         std::fs::read_to_string(self.include()).unwrap_or_default()
     }
 
+    /// A daemon behind it, with the app's `r1` live.
+    pub(crate) fn serving(&self, app: &App) -> Machine {
+        let machine = Machine::start_with_nginx(self, &[]);
+        machine.deploy(app, &[]);
+        self.site(&upstream(app));
+        assert_eq!(self.release("app.test"), "r1");
+        machine
+    }
+
     fn server(&self, host: &str, location: &str) -> String {
         let default = if host == "_" { " default_server" } else { "" };
         format!(
@@ -181,6 +190,11 @@ impl Nginx {
         let json: serde_json::Value = serde_json::from_str(&body).unwrap();
         json["release"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// What a user's `proxy_pass` names.
+pub(crate) fn upstream(app: &App) -> String {
+    format!("baton_{}", app.name())
 }
 
 /// Debian puts it where a user's PATH does not look.

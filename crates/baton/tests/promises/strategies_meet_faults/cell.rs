@@ -196,10 +196,7 @@ impl Cell {
         Row {
             cell: self,
             code: ran.code,
-            message: ran.result()["message"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            message: ran.message(),
             serves,
             visits,
             took: begun.elapsed(),
