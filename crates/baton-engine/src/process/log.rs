@@ -98,7 +98,7 @@ fn whole_lines(file: &mut File, bytes: u64) -> io::Result<u64> {
     Ok(end_of_last_line(&all) as u64)
 }
 
-fn end_of_last_line(bytes: &[u8]) -> usize {
+pub(super) fn end_of_last_line(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .rposition(|byte| *byte == b'\n')

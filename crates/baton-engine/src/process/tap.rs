@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use super::folder::Folder;
-use super::log::LogFile;
+use super::log::{LogFile, end_of_last_line};
 
 /// What the command may write while nobody reads; the most that an unprivileged pipe may hold.
 const FIFO_BYTES: usize = 1024 * 1024;
@@ -129,11 +129,10 @@ impl Tap {
 /// How much of `bytes` may be moved. `more`: what follows is not coming, or is there but out of
 /// sight, so that a line without an end in sight is cut rather than waited for.
 fn whole_lines(bytes: &[u8], more: bool) -> usize {
-    match bytes.iter().rposition(|byte| *byte == b'\n') {
-        Some(end) => end + 1,
-        None if more => bytes.len(),
-        None if bytes.len() >= LINE => LINE,
-        None => 0,
+    match end_of_last_line(bytes) {
+        0 if more => bytes.len(),
+        0 if bytes.len() >= LINE => LINE,
+        end => end,
     }
 }
 

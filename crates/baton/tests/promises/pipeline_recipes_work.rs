@@ -124,10 +124,9 @@ impl Scene {
 
     /// What is said of the world outside, as it is here.
     fn here(&self, text: &str) -> String {
-        let registry = self.registry.reference("");
         text.replace("/srv/shop", &self.at("server").display().to_string())
             .replace("shop/api", &format!("{}/api", self.app))
-            .replace("registry.example", registry.trim_end_matches('/'))
+            .replace("registry.example", &self.registry.host())
             .replace("https://baton.example.com:7070", &self.page)
             .replace("https://baton.example.com", &self.page)
     }
@@ -193,10 +192,9 @@ impl Drop for Scene {
         self.machine
             .run(self.folder.path(), &["remove", "--yes", "--app", &self.app]);
         remove_from_docker(&self.app);
-        let registry = self.registry.reference("");
         for commit in ["c0ffee1", "c0ffee2"] {
-            docker(&["rmi", "-f", &format!("{}/api:{commit}", self.app)]);
-            docker(&["rmi", "-f", &format!("{registry}{}/api:{commit}", self.app)]);
+            let name = format!("{}/api:{commit}", self.app);
+            docker(&["rmi", "-f", &name, &self.registry.reference(&name)]);
         }
     }
 }
@@ -277,8 +275,7 @@ fn run_gitlab(scene: &Scene, recipe: &Value, commit: &str) -> Output {
         std::fs::write(scene.at(name), text).unwrap();
     }
     let path = |name: &str| scene.at(name).display().to_string();
-    let registry = scene.registry.reference("");
-    let registry = registry.trim_end_matches('/');
+    let registry = scene.registry.host();
     let mut variables: Vec<(String, String)> = [
         ("CI_COMMIT_SHA", commit.to_owned()),
         ("CI_COMMIT_AUTHOR", "minji <minji@example.com>".to_owned()),
@@ -287,7 +284,7 @@ fn run_gitlab(scene: &Scene, recipe: &Value, commit: &str) -> Output {
             "CI_PIPELINE_URL",
             "https://git.example/shop/api/actions/runs/42".to_owned(),
         ),
-        ("CI_REGISTRY", registry.to_owned()),
+        ("CI_REGISTRY", registry.clone()),
         ("CI_REGISTRY_IMAGE", format!("{registry}/{}/api", scene.app)),
         ("CI_REGISTRY_USER", USER.to_owned()),
         ("CI_REGISTRY_PASSWORD", PASSWORD.to_owned()),

@@ -1,6 +1,6 @@
 //! What a service manager does with a daemon: sockets that it listens on itself, SIGTERM, SIGHUP.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -21,12 +21,7 @@ fn sigterm_finishes_what_is_in_flight() {
     let live = machine.live(&app);
     let address = machine.http;
     let slow = thread::spawn(move || get(address, "app.test", "/slow?ms=4000").unwrap());
-    let mut stream = TcpStream::connect(machine.http).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-        .write_all(b"GET /sse?every_ms=50 HTTP/1.1\r\nHost: app.test\r\n\r\n")
-        .unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
+    let mut stream = machine.open_stream("app.test");
     wait_for("the slow request to be in flight", PATIENCE, || {
         let status = machine.app_status(&app);
         (status["colors"][&live]["instances"][0]["requests_in_flight"] == 1).then_some(())
@@ -149,12 +144,7 @@ fn the_new_daemon_is_not_a_child_of_the_old_one() {
     let app = App::new(Engine::Process, "orphan");
     machine.deploy(&app, &[]);
     let old = machine.serving_pid();
-    let mut stream = TcpStream::connect(machine.http).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-        .write_all(b"GET /sse?every_ms=50 HTTP/1.1\r\nHost: app.test\r\n\r\n")
-        .unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
+    let mut stream = machine.open_stream("app.test");
     machine.upgrade();
     let new = machine.serving_pid();
     assert_ne!(new, old);

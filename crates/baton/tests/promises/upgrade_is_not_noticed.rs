@@ -223,12 +223,7 @@ fn an_old_process_ends_with_the_new_one() {
     let mut machine = Machine::start();
     let app = App::new(Engine::Process, "orphan");
     machine.deploy(&app, &[]);
-    let mut stream = TcpStream::connect(machine.http).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-        .write_all(b"GET /sse?every_ms=50 HTTP/1.1\r\nHost: app.test\r\n\r\n")
-        .unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
+    let mut stream = machine.open_stream("app.test");
     let new = machine.upgrade();
     crate::kit::machine::signal(new, rustix::process::Signal::KILL);
     let mut rest = Vec::new();

@@ -1,5 +1,7 @@
 //! What a test asks of a machine: deploys, what stands where, and who answers.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::Value;
@@ -59,6 +61,19 @@ impl Machine {
     pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String, String) {
         get(self.http, host, path)
             .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log()))
+    }
+
+    /// An event stream over plain HTTP on which something has come.
+    pub(crate) fn open_stream(&self, host: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "GET /sse?every_ms=50 HTTP/1.1\r\nHost: {host}\r\n\r\n"
+        )
+        .unwrap();
+        stream.read_exact(&mut [0; 64]).unwrap();
+        stream
     }
 
     /// POST over plain HTTP that must be accepted; its body.

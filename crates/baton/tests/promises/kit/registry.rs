@@ -61,6 +61,11 @@ impl Registry {
         STANDARD.encode(format!("{USER}:{PASSWORD}"))
     }
 
+    /// As `docker login` names it.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
     /// Its name of the image `name`.
     pub(crate) fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
